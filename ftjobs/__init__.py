@@ -1,0 +1,1 @@
+"""ftjobs: one typed client for fine-tuning jobs."""

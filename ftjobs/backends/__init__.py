@@ -1,0 +1,1 @@
+"""Where jobs run: every backend meets the protocols of `base`."""

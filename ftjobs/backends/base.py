@@ -1,0 +1,131 @@
+"""The seam: what every backend can do.  Only schema types and plain values cross it.
+
+A backend normalises its service's order, paging and oddities, and raises only errors of
+`ftjobs.errors`.  Every backend passes the one suite in `tests/contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from ftjobs.schema import (
+    Capabilities,
+    ChatMessage,
+    Checkpoint,
+    Completion,
+    Delta,
+    Event,
+    File,
+    Job,
+    JobSpec,
+    Model,
+    Sampling,
+)
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total), in bytes for transfers; total is 0 while it is unknown."""
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Files, jobs and models.  Every method may raise `BackendError` or `StoreError`."""
+
+    @property
+    def name(self) -> str:
+        """What the user called this backend: "local", "openai", a profile, a base URL."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backend can do."""
+        ...
+
+    def upload(
+        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+    ) -> File:
+        """Send a file.  Sending the same bytes under the same name again may return the first."""
+        ...
+
+    def file(self, file_id: str) -> File:
+        """One file's record.  NotFoundError if there is none."""
+        ...
+
+    def files(self) -> Iterator[File]:
+        """Every file, newest first."""
+        ...
+
+    def content(self, file_id: str) -> bytes:
+        """A file's bytes.  NotFoundError if there is none."""
+        ...
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file.  NotFoundError if there is none; refused while a job needs it."""
+        ...
+
+    def create(self, spec: JobSpec) -> Job:
+        """Create a job.  Sent once, never repeated here: a repeat could be a second paid job."""
+        ...
+
+    def retrieve(self, job_id: str) -> Job:
+        """A job's present state.  NotFoundError if there is none."""
+        ...
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job.  Idempotent: a job that has ended is returned as it is."""
+        ...
+
+    def pause(self, job_id: str) -> Job:
+        """Stop a job so that it can go on later.  Idempotent; refused once it has ended."""
+        ...
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on.  Idempotent; refused once it has ended."""
+        ...
+
+    def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
+        """Every job, newest first; with `metadata`, those that carry all of its pairs."""
+        ...
+
+    def events(self, job_id: str, *, after: str | None = None) -> Sequence[Event]:
+        """Events oldest first, strictly after the event id `after`; all of them without it."""
+        ...
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """Checkpoints still kept, oldest first."""
+        ...
+
+    def result_file(self, job: Job) -> bytes:
+        """The metrics CSV of an ended job, decoded.  NotFoundError if there is none."""
+        ...
+
+    def models(self) -> Iterator[Model]:
+        """Models that can be trained or asked."""
+        ...
+
+    def delete_model(self, model: str) -> None:
+        """Delete a fine-tuned model with its checkpoints.  NotFoundError if there is none."""
+        ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Chat answers from base models, fine-tuned models and checkpoints.  Thread-safe."""
+
+    def complete(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = ...
+    ) -> Completion:
+        """The whole answer.  NotFoundError for an unknown model."""
+        ...
+
+    def stream(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = ...
+    ) -> Iterator[Delta]:
+        """The answer piece by piece.  A cut stream raises ServiceError, never ends quietly."""
+        ...
+
+
+@runtime_checkable
+class Backend(Trainer, Completer, Protocol):
+    """Both halves, which every backend of ftjobs has."""

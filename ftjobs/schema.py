@@ -1,0 +1,405 @@
+"""The nouns of ftjobs: frozen pydantic models with the wire's field names.  No I/O.
+
+Field names, units and words follow the OpenAI fine-tuning wire (`/v1/files`,
+`/v1/fine_tuning/jobs`, `/v1/chat/completions`), so that one object describes a hosted job and a
+local one.  A service's words are an open set: statuses, event types and error codes are plain
+strings, and fields that are not listed here pass through as extra attributes.
+
+Times are Unix seconds.  Losses are mean cross-entropy per supervised token, in nats; token
+accuracies are fractions from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+__all__ = [
+    "Capabilities",
+    "ChatMessage",
+    "Checkpoint",
+    "Choice",
+    "Completion",
+    "Delta",
+    "Event",
+    "Example",
+    "File",
+    "Hyperparameters",
+    "Issue",
+    "Job",
+    "JobError",
+    "JobSpec",
+    "Metrics",
+    "Model",
+    "Sampling",
+    "Usage",
+]
+
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+"""The statuses after which a job never changes.  Any other word, known or not, is not an end."""
+
+Auto = Literal["auto"]
+
+
+class _Noun(BaseModel):
+    """Frozen, picklable, and open to fields the wire grows later."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+
+class _Closed(BaseModel):
+    """Frozen, for what a user writes: an unknown field is a typing mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- what a user asks for ---------------------------------------------------------------------
+
+
+class Hyperparameters(_Closed):
+    """The settings of a job.  None or "auto" leaves the choice to the backend.
+
+    The first four are the wire's; the others are understood by backends whose
+    `Capabilities.hyperparameters` lists them, under the names other open services use.
+    """
+
+    n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto | None = Field(
+        None, description="Passes over the training file, 1 to 50."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=256)] | Auto | None = Field(
+        None, description="Examples per optimiser step, 1 to 256."
+    )
+    learning_rate_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Auto | None = (
+        Field(None, description="Factor on the backend's own learning rate, above 0.")
+    )
+    beta: Annotated[float, Field(gt=0, le=2)] | Auto | None = Field(
+        None, description="DPO only: weight of the penalty towards the reference, above 0 to 2."
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Absolute peak learning rate, instead of the backend's own."
+    )
+    lora_r: Annotated[int, Field(ge=1, le=512)] | None = Field(
+        None, description="Rank of the LoRA adapter."
+    )
+    lora_alpha: Annotated[float, Field(gt=0, le=4096)] | None = Field(
+        None, description="LoRA alpha; the update is scaled by alpha / r."
+    )
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Dropout on the adapter's input, 0 to below 1."
+    )
+    context_length: Annotated[int, Field(ge=8)] | None = Field(
+        None, description="Longest example in tokens; a longer one is an error, never cut."
+    )
+    validation_split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Fraction of the training file held out when no validation file is given."
+    )
+
+    def given(self) -> dict[str, int | float]:
+        """The settings that were really chosen: neither None nor "auto"."""
+        return {k: v for k, v in self.model_dump().items() if v is not None and v != "auto"}
+
+
+class JobSpec(_Closed):
+    """Everything that decides what a job does.  `training_file` and `validation_file` are ids."""
+
+    model: Annotated[str, Field(min_length=1)]
+    training_file: Annotated[str, Field(min_length=1)]
+    validation_file: str | None = None
+    method: Literal["supervised", "dpo", "reinforcement"] = "supervised"
+    hyperparameters: Hyperparameters = Hyperparameters()
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    metadata: Annotated[Mapping[str, str], Field(max_length=16)] = Field(default_factory=dict)
+
+    @field_validator("metadata")
+    @classmethod
+    def _wire_limits(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for key, text in value.items():
+            if len(key) > 64 or len(text) > 512:
+                raise ValueError(
+                    f"metadata {key[:64]!r}: keys have at most 64 characters, values at most 512"
+                )
+        return value
+
+
+class Sampling(_Closed):
+    """How an answer is drawn.  None leaves a parameter to the backend (the wire's defaults).
+
+    `seed` makes local answers reproducible; hosted services treat it as best effort.
+    """
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
+        None, description="0 takes the likeliest token every time; up to 2. Default 1."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Draw from the smallest set of tokens with this probability. Default 1."
+    )
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Longest answer in tokens."
+    )
+    stop: tuple[str, ...] = Field((), max_length=4, description="End the answer before this text.")
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
+        None, description="Seed of the draw."
+    )
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        None, description="Lowers tokens by how often the answer has used them, -2 to 2."
+    )
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
+        None, description="Lowers tokens that the answer has used at all, -2 to 2."
+    )
+    n: Annotated[int, Field(ge=1, le=128)] = Field(1, description="Answers per prompt.")
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in value:
+            raise ValueError("a stop text cannot be empty")
+        return value
+
+
+# --- what a backend answers -------------------------------------------------------------------
+
+
+class File(_Noun):
+    """An uploaded file.  `bytes` is its size; `sha256` is known for local files."""
+
+    id: str
+    object: str = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: str = "processed"
+    status_details: str | None = None
+    expires_at: int | None = None
+    sha256: str | None = None
+
+
+class JobError(_Noun):
+    """Why a job failed.  `code` is the service's own word."""
+
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+
+
+def _real_error(value: object) -> object:
+    # Services send `{}` or all-null errors on healthy jobs; only a code or a message is an error.
+    if isinstance(value, Mapping) and not (value.get("code") or value.get("message")):
+        return None
+    return value
+
+
+class Job(_Noun):
+    """A fine-tuning job.
+
+    `status` is an open word; `ended` says whether it is final.  `hyperparameters` are those in
+    force, with "auto" where the service has not decided yet.  `trained_tokens` counts every
+    token of the training file once per epoch.
+    """
+
+    id: str
+    object: str = "fine_tuning.job"
+    created_at: int
+    status: str
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    fine_tuned_model: str | None = None
+    finished_at: int | None = None
+    estimated_finish: int | None = None
+    error: Annotated[JobError | None, BeforeValidator(_real_error)] = None
+    hyperparameters: Mapping[str, Any] = Field(default_factory=dict)
+    method: Mapping[str, Any] | None = None
+    metadata: Mapping[str, str] = Field(default_factory=dict)
+    organization_id: str = ""
+    result_files: tuple[str, ...] = ()
+    seed: int | None = None
+    suffix: str | None = None
+    trained_tokens: int | None = None
+
+    @field_validator("hyperparameters", "metadata", "result_files", mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            return () if info.field_name == "result_files" else {}
+        return value
+
+    @property
+    def ended(self) -> bool:
+        """True once the job can no longer change."""
+        return self.status in ENDED
+
+
+class Metrics(_Noun):
+    """The numbers of one step.  A field is None where it was not measured."""
+
+    step: int | None = None
+    total_steps: int | None = None
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+
+
+class Event(_Noun):
+    """Something that happened in a job.  `type` is "message", "metrics", or any later word."""
+
+    id: str
+    object: str = "fine_tuning.job.event"
+    created_at: int
+    level: str = "info"
+    message: str
+    type: str | None = "message"
+    data: Mapping[str, Any] = Field(default_factory=dict)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _only_mappings(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The step's numbers if this is a metrics event, else None."""
+        return Metrics.model_validate(self.data) if self.type == "metrics" else None
+
+
+class Checkpoint(_Noun):
+    """A model saved during the job; `fine_tuned_model_checkpoint` can be asked like any model."""
+
+    id: str
+    object: str = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: Metrics = Metrics()
+
+
+class Model(_Noun):
+    """A model that can be trained or asked.  `shutdown_date` is YYYY-MM-DD where known."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = ""
+    shutdown_date: str | None = None
+
+
+class Capabilities(_Closed):
+    """What a backend can do.  Code asks here instead of asking which backend it has."""
+
+    methods: frozenset[str] = frozenset({"supervised"})
+    hyperparameters: frozenset[str] = frozenset(
+        {"n_epochs", "batch_size", "learning_rate_multiplier"}
+    )
+    pause: bool = False
+    metadata: bool = True
+    events: bool = True
+    checkpoints: bool = True
+    delete_files: bool = True
+    delete_models: bool = True
+    min_examples: int = Field(10, description="Fewer training examples than this fail the job.")
+
+
+# --- chat -------------------------------------------------------------------------------------
+
+
+class ChatMessage(_Noun):
+    """One message of a conversation.  `weight` 0 keeps an assistant turn out of the loss."""
+
+    role: str
+    content: str | tuple[Mapping[str, Any], ...] | None = None
+    name: str | None = None
+    weight: int | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] | None = None
+    tool_call_id: str | None = None
+
+
+class Choice(_Noun):
+    """One answer.  `finish_reason` is "stop", "length", or a service's own word."""
+
+    index: int = 0
+    message: ChatMessage
+    finish_reason: str | None = None
+
+
+class Usage(_Noun):
+    """Tokens read and written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Completion(_Noun):
+    """The answers of a model to one prompt."""
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: tuple[Choice, ...]
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """The first answer's text; "" if it has none."""
+        content = self.choices[0].message.content if self.choices else None
+        return content if isinstance(content, str) else ""
+
+
+class Delta(_Noun):
+    """A piece of a streamed answer.  The last one of each index carries `finish_reason`."""
+
+    index: int = 0
+    content: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+# --- datasets ---------------------------------------------------------------------------------
+
+
+class Example(_Noun):
+    """One line of a supervised chat dataset; `line` is its number in the file, from 1.
+
+    Valid by construction when it comes from `ftjobs.read`: the last message is the assistant's
+    and at least one assistant turn has a weight other than 0.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    parallel_tool_calls: bool | None = None
+    line: int | None = None
+
+
+class Issue(_Closed):
+    """One finding in a dataset.
+
+    `line` and `column` count from 1 (column in characters; None where a line as a whole is
+    meant, line None where the file as a whole is).  `pointer` is the JSON Pointer (RFC 6901) of
+    the value inside the line.
+    """
+
+    code: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+    path: str = ""
+    line: int | None = None
+    column: int | None = None
+    pointer: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.path, self.line, self.column) if part)
+        return f"{place}: {self.code} {self.message}" if place else f"{self.code} {self.message}"
