@@ -1,0 +1,101 @@
+"""The one list of settings, and where each comes from.
+
+Precedence: command-line flag, environment, the project's `ftjobs.toml` (the nearest one from the
+working folder upwards), the user's `config.toml`, default.  The environment is read when
+`Settings.load` is called, never at import.
+
+| setting   | environment       | default                                        |
+|-----------|-------------------|------------------------------------------------|
+| `backend` | `FTJOBS_BACKEND`  | `local`                                        |
+| `home`    | `FTJOBS_HOME`     | the platform's data folder: the local store    |
+| `cache`   | `FTJOBS_CACHE`    | the platform's cache folder: converted models  |
+| `display` | `FTJOBS_DISPLAY`  | `auto`: one of auto, full, plain, json, quiet  |
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftjobs.errors import ConfigError
+
+Display = Literal["auto", "full", "plain", "json", "quiet"]
+DISPLAYS: tuple[str, ...] = get_args(Display)
+
+
+class Settings(BaseModel):
+    """Settings in force.  `home` and `cache` are absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: str = "local"
+    home: Path
+    cache: Path
+    display: Display = "auto"
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        **overrides: Any,
+    ) -> Settings:
+        """Settle every setting.  `overrides` are flags; None means the flag was not given.
+
+        Raises:
+            ConfigError: a file cannot be parsed, or holds an unknown setting or a wrong value.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {
+            "home": platformdirs.user_data_path("ftjobs", appauthor=False),
+            "cache": platformdirs.user_cache_path("ftjobs", appauthor=False),
+        }
+        user_file = platformdirs.user_config_path("ftjobs", appauthor=False) / "config.toml"
+        project_file = _nearest("ftjobs.toml", cwd or Path.cwd())
+        for path in (user_file, project_file):
+            if path is not None and path.is_file():
+                values |= _read(path, allowed=set(cls.model_fields))
+        for name in cls.model_fields:
+            if value := environ.get(f"FTJOBS_{name.upper()}"):
+                values[name] = value
+        values |= {name: value for name, value in overrides.items() if value is not None}
+        for name in ("home", "cache"):
+            values[name] = Path(values[name]).expanduser().absolute()
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            raise ConfigError(
+                f"setting {name!r}: {first['msg']}",
+                hint=f"It comes from a flag, FTJOBS_{name.upper()}, ftjobs.toml or {user_file}.",
+            ) from None
+
+
+def _nearest(name: str, folder: Path) -> Path | None:
+    for parent in (folder, *folder.parents):
+        if (parent / name).is_file():
+            return parent / name
+    return None
+
+
+def _read(path: Path, *, allowed: set[str]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if unknown := sorted(set(values) - allowed):
+        raise ConfigError(
+            f"{path}: unknown setting {unknown[0]!r}", hint=f"Known: {', '.join(sorted(allowed))}."
+        )
+    for name in ("home", "cache"):  # relative to the file that says it, not to the working folder
+        if isinstance(values.get(name), str):
+            values[name] = path.parent / Path(values[name]).expanduser()
+    return values
