@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ftjobs.errors import UnsupportedError
 from ftjobs.schema import (
     Capabilities,
     ChatMessage,
@@ -129,3 +130,17 @@ class Completer(Protocol):
 @runtime_checkable
 class Backend(Trainer, Completer, Protocol):
     """Both halves, which every backend of ftjobs has."""
+
+
+def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> None:
+    """Refuse what a backend cannot do, before anything is sent.  UnsupportedError says what."""
+    if spec.method not in capabilities.methods:
+        known = ", ".join(sorted(capabilities.methods))
+        raise UnsupportedError(f"{name} has no method {spec.method!r}", hint=f"It has: {known}.")
+    if unknown := sorted(set(spec.hyperparameters.given()) - capabilities.hyperparameters):
+        known = ", ".join(sorted(capabilities.hyperparameters))
+        raise UnsupportedError(
+            f"{name} has no hyperparameter {', '.join(unknown)}", hint=f"It has: {known}."
+        )
+    if spec.metadata and not capabilities.metadata:
+        raise UnsupportedError(f"{name} keeps no metadata", hint="Leave metadata out.")
