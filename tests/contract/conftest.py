@@ -1,0 +1,139 @@
+"""Who is on trial: a factory for each backend.  Add one to `FACTORIES`, and it is tried too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftjobs.backends.base import Backend
+from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.wire import WireBackend
+from ftjobs.schema import ChatMessage, Event, Job, JobSpec
+from tests import service
+
+QUESTION = "What does the Otter plan cost?"
+ANSWER = "It costs 12 euros a month.\n Cancel any time. "
+PROMPT = (ChatMessage(role="user", content=QUESTION),)
+_serial = count()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backend on trial.
+
+    `advance` lets some time pass; `patience` such moments must be enough for a job to end.
+    `dataset` is a training file that the backend takes, `base_model` a model it trains.
+    """
+
+    backend: Backend
+    advance: Callable[[], None]
+    dataset: Path
+    base_model: str
+    patience: int = 100
+
+    def create(self, **spec: Any) -> Job:
+        """A job on the dataset, with one epoch unless told otherwise."""
+        settings = {"hyperparameters": {"n_epochs": 1}, "model": self.base_model} | spec
+        if "training_file" not in settings:
+            settings["training_file"] = self.backend.upload(self.dataset).id
+        return self.backend.create(JobSpec(**settings))
+
+    def wait(self, job: Job, until: Callable[[Job], bool]) -> Job:
+        """The first state of the job that satisfies `until`."""
+        for _ in range(self.patience):
+            job = self.backend.retrieve(job.id)
+            if until(job):
+                return job
+            self.advance()
+        raise AssertionError(f"job {job.id} is still {job.status}")
+
+    def finish(self, job: Job) -> Job:
+        """The job's last state."""
+        return self.wait(job, lambda job: job.ended)
+
+    def new_file(self) -> Path:
+        """A file like the dataset, with a name and bytes of its own."""
+        number = next(_serial)
+        path = self.dataset.with_name(f"other-{number}.jsonl")
+        path.write_bytes(self.dataset.read_bytes() + b"\n" * number)
+        return path
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that has succeeded, and the events read just after its status."""
+
+    job: Job
+    events: tuple[Event, ...]
+    statuses: tuple[str, ...]
+
+
+def write_dataset(path: Path, examples: int = 12) -> Path:
+    """A supervised chat dataset of an invented company."""
+    with path.open("w", encoding="utf-8") as lines:
+        for number in range(examples):
+            question = f"{QUESTION} (customer {number})"
+            turns = [("user", question), ("assistant", ANSWER)]
+            messages = [{"role": role, "content": text} for role, text in turns]
+            lines.write(json.dumps({"messages": messages}) + "\n")
+    return path
+
+
+# --- the backends -------------------------------------------------------------------------------
+
+
+@contextmanager
+def fake(folder: Path) -> Iterator[Subject]:
+    backend = FakeBackend(steps=6, answers={QUESTION: ANSWER})
+    # Asking a fake job for its state is what moves it on.
+    yield Subject(backend, lambda: None, write_dataset(folder / "train.jsonl"), "fake-base")
+
+
+@contextmanager
+def wire(folder: Path) -> Iterator[Subject]:
+    with service.running(FakeBackend(steps=6, answers={QUESTION: ANSWER})) as loopback:
+        backend = WireBackend(loopback.url, loopback.url, service.KEY)
+        dataset = write_dataset(folder / "train.jsonl")
+        yield Subject(backend, loopback.tick, dataset, "fake-base")
+
+
+Factory = Callable[[Path], AbstractContextManager[Subject]]
+FACTORIES: dict[str, Factory] = {"fake": fake, "wire": wire}
+
+
+@pytest.fixture(scope="session", params=FACTORIES)
+def subject(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Subject]:
+    """One backend for all tests, because starting one may be slow: no test may expect it empty."""
+    with FACTORIES[request.param](tmp_path_factory.mktemp(request.param)) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def finished(subject: Subject) -> Finished:
+    """One trained job, which many tests look at and none changes."""
+    settings = {"n_epochs": 2}
+    job = subject.create(
+        suffix="contract", seed=7, metadata={"team": "otter"}, hyperparameters=settings
+    )
+    statuses = [job.status]
+    while not job.ended:
+        assert len(statuses) < 100 * subject.patience
+        subject.advance()
+        job = subject.backend.retrieve(job.id)
+        statuses.append(job.status)
+    return Finished(job, tuple(subject.backend.events(job.id)), tuple(statuses))
+
+
+@pytest.fixture
+def backend(subject: Subject) -> Backend:
+    """The backend on trial."""
+    return subject.backend
