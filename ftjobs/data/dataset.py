@@ -1,0 +1,100 @@
+"""`read`: a file → a checked dataset, or an error that carries every issue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ftjobs.data.checker import Manifest, Report, changed, check, lines_of, opened
+from ftjobs.data.sniff import BOM
+from ftjobs.errors import DatasetError, UnsupportedError
+from ftjobs.schema import Example, Issue
+
+_decoder = msgspec.json.Decoder(dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A file that has been checked; iterate over it, as often as you like, for its examples.
+
+    It holds no example in memory, pickles, and notices when the file has changed since.
+    `len()` is the number of examples; `warnings` are the issues that were no errors.
+    """
+
+    path: Path
+    manifest: Manifest
+    mtime_ns: int
+    warnings: tuple[Issue, ...] = ()
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    def __iter__(self) -> Iterator[Example]:
+        """The examples in file order, read as they are asked for.
+
+        Raises:
+            ConfigError: the file is gone or cannot be read.
+            DatasetError: the file has changed since it was checked.
+            UnsupportedError: the examples are not supervised chat.
+        """
+        if self.manifest.method != "supervised":
+            raise UnsupportedError(
+                f"{self.path}: a {self.manifest.method} dataset cannot be read as chat examples",
+                hint="It can be checked and submitted to a service that trains with this method.",
+            )
+        return self._examples()
+
+    def _examples(self) -> Iterator[Example]:
+        with opened(self.path) as file:
+            if changed(file, self.manifest.bytes, self.mtime_ns):
+                raise self._stale()
+            for number, line in enumerate(lines_of(file), start=1):
+                if line is not None and not line.removeprefix(BOM).isspace():
+                    yield self._example(number, line.removeprefix(BOM))
+            if changed(file, self.manifest.bytes, self.mtime_ns):
+                raise self._stale()
+
+    def _example(self, number: int, line: bytes) -> Example:
+        try:
+            row = _decoder.decode(line)
+            row["line"] = number  # also over a key of the row that has this name
+            return Example.model_validate(row)
+        except ValueError:  # it was valid when it was checked
+            raise self._stale() from None
+
+    def _stale(self) -> DatasetError:
+        return DatasetError(
+            f"{self.path}: the file has changed since it was checked",
+            hint="Read it again: ftjobs.read checks it anew.",
+        )
+
+
+def read(path: str | os.PathLike[str], *, target: str = "local") -> Dataset:
+    """Check a file and hand it out if a job of `target` can train on it.
+
+    Raises:
+        ConfigError: the file cannot be opened or read, or there is no such target.
+        DatasetError: it has errors; `issues` holds them all, and the warnings.
+    """
+    report = check(path, target=target)
+    if not report.ok:
+        raise _error(report)
+    return Dataset(
+        path=report.path.absolute(),
+        manifest=report.manifest,
+        mtime_ns=report.mtime_ns,
+        warnings=report.warnings,
+    )
+
+
+def _error(report: Report) -> DatasetError:
+    first, more = report.errors[0], report.error_count - 1
+    rest = f" (and {more} more error{'s' if more > 1 else ''})" if more else ""
+    hint = first.hint
+    if more:
+        hint += f"\nSee all of them: ftjobs data check {report.path}"
+    return DatasetError(f"{first}{rest}", issues=report.issues, hint=hint)

@@ -1,0 +1,78 @@
+"""What a file is, told from its name and its first bytes: one clear finding for a file that is
+no JSON Lines at all, instead of one a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ftjobs.data.scan import Finding
+
+HEAD_BYTES = 2**16
+"""How much of the file `sniff` wants to see."""
+
+BOM = b"\xef\xbb\xbf"
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+}
+_BINARY = {
+    b"PK\x03\x04": "a ZIP archive or an .xlsx spreadsheet",
+    b"PAR1": "a Parquet table",
+    b"ARROW1": "an Arrow table",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"%PDF-": "a PDF document",
+}
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_WIDE_STARTS = re.compile(rb"\x00*[\s{\[]\x00+[^\x00]|\x00+[\s{\[]\x00*[^\x00]")
+_TABLE_SUFFIXES = (".csv", ".tsv")
+_HEADER = re.compile(r'"?\w[\w ]*"?(?:[,;\t]"?\w[\w ]*"?)+', re.ASCII)
+_HEADER_WORDS = frozenset(
+    {"instruction", "input", "output", "prompt", "completion", "question", "answer", "response"}
+)
+
+
+def sniff(head: bytes, path: Path) -> Finding | None:
+    """The finding for a file that is not JSON Lines, None for one that may be."""
+    return next(_findings(head, path), None)
+
+
+def _findings(head: bytes, path: Path) -> Iterator[Finding]:
+    for magic, name in _COMPRESSED.items():
+        if head.startswith(magic):
+            yield Finding("FT106", f"the file is compressed ({name})")
+    for magic, name in _BINARY.items():
+        if head.startswith(magic):
+            yield Finding("FT105", f"the file is {name}, not JSON Lines")
+    if head.startswith(_WIDE_MARKS) or _WIDE_STARTS.match(head):
+        yield Finding("FT103", "the file is UTF-16 or UTF-32, not UTF-8")
+    if b"\x00" in head:
+        yield Finding("FT105", "the file holds zero bytes: it is binary, not JSON Lines")
+    text = head.removeprefix(BOM).lstrip()
+    first, _, rest = text.partition(b"\n")
+    first = first.rstrip()
+    if _is_table(first, path):
+        yield Finding("FT324", "the file is a table (CSV or TSV), not JSON Lines")
+    if first.startswith(b"[") and not _list_a_line(first, rest):
+        yield Finding("FT211", "this is a JSON array; write one object per line")
+    if first.startswith(b"{") and first.endswith((b"{", b"[")) and rest.strip():
+        yield Finding("FT212", "the first object is spread over several lines")
+
+
+def _is_table(first: bytes, path: Path) -> bool:
+    if not first or first.startswith((b"{", b"[")):
+        return False
+    if path.suffix.lower() in _TABLE_SUFFIXES:
+        return True
+    header = first[:500].decode(errors="replace")
+    words = {word.strip('" ').lower() for word in re.split(r"[,;\t]", header)}
+    return bool(_HEADER.fullmatch(header)) and bool(words & _HEADER_WORDS)
+
+
+def _list_a_line(first: bytes, rest: bytes) -> bool:
+    """Whether each line is a list of its own: its lines are then explained one by one."""
+    return first.endswith(b"]") and rest.lstrip().startswith((b"[", b"{"))

@@ -1,0 +1,183 @@
+"""The two tiers agree: the fast one accepts a line exactly where the slow one finds nothing."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ftjobs.data.fast import accept
+from ftjobs.data.slow import explain_line
+
+USER = {"role": "user", "content": "Where is the lamp?"}
+ANSWER = {"role": "assistant", "content": "On the shelf."}
+CALL = {"id": "a", "type": "function", "function": {"name": "find", "arguments": '{"x": 1}'}}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "find",
+        "description": "Finds.",
+        "strict": True,
+        "parameters": {"type": "object", "properties": {"x": {"maximum": 1.5, "enum": [1, None]}}},
+    },
+}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://lamps.example/1", "detail": "low"}}
+ROWS: list[dict[str, Any]] = [
+    {"messages": [USER, ANSWER]},
+    {"messages": [{"role": "system", "content": "Be brief.", "name": "s"}, USER, ANSWER]},
+    {"messages": [USER, {**ANSWER, "weight": 0}, {**USER, "name": "b"}, {**ANSWER, "weight": 1}]},
+    {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": None, "tool_calls": [CALL, {**CALL, "id": "b"}]},
+            {"role": "tool", "tool_call_id": "b", "content": "", "name": "find"},
+            {"role": "tool", "tool_call_id": "a", "content": "1"},
+            ANSWER,
+        ],
+        "tools": [TOOL],
+        "parallel_tool_calls": True,
+    },
+    {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}], "tools": [TOOL]},
+    {
+        "messages": [
+            {"role": "user", "content": [IMAGE, {"type": "text", "text": "What is this?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": 'A lamp\\" \\'}]},
+        ]
+    },
+    {
+        "input": {"messages": [USER], "tools": [TOOL], "parallel_tool_calls": False},
+        "preferred_output": [ANSWER],
+        "non_preferred_output": [{"role": "assistant", "content": "日本語 😀"}],
+    },
+    {
+        "input": {"messages": [USER]},
+        "preferred_output": [
+            {"role": "assistant", "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "a", "content": "1"},
+            ANSWER,
+        ],
+        "non_preferred_output": [ANSWER],
+    },
+]
+WORDS = sorted(
+    {"system", "user", "assistant", "tool", "developer", "function", "function_call", "functions"}
+    | {"messages", "role", "content", "name", "weight", "tool_calls", "tool_call_id", "tools"}
+    | {"text", "image_url", "url", "type", "id", "arguments", "parameters", "a", "b", "{}", "[]"}
+    | {"", " ", "　", "\\", '"', "\\u0022", "\x00", "\ud800", "😀", "preferred_output", "line"}
+)
+SNIPPETS = [
+    *(b",", b"{", b"}", b"[", b"]", b'"', b"\\", b":", b" ", b"\t", b"\r", b"\n", b"\x00", b"\xff"),
+    *(b"NaN", b"-Infinity", b"1e999", b"-0", b"01", b"1.0", b"0", b"true", b"null", b"None"),
+    *(b"\\ud800", b"\\ud83d\\ude00", b"\\udc00", b"\\x", b"\\\\", b"\xef\xbb\xbf", b"\xed\xa0\x80"),
+    *(b'"role": "user", ', b'"r\\u006fle": "user", ', b'"content": "x", ', b'"weight" : 1, '),
+    *(b"[" * 70, b"]" * 70, b"9" * 400, b"9" * 5000),
+]
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2), st.floats(), st.sampled_from(WORDS), st.text()
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(WORDS), inner, max_size=3),
+        st.sampled_from([USER, ANSWER, CALL, TOOL, IMAGE, [USER, ANSWER]]),
+    ),
+    max_leaves=5,
+)
+
+
+def containers(value: Any) -> list[Any]:
+    children = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return []
+    return [value, *(found for child in children for found in containers(child))]
+
+
+@st.composite
+def damaged_rows(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid row with up to three values replaced, removed, repeated, moved or added."""
+    row: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(ROWS)))
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.sampled_from(containers(row)))
+        if isinstance(place, dict):
+            key = draw(st.sampled_from([*place, *WORDS]))
+            if draw(st.booleans()):
+                place[key] = copy.deepcopy(draw(VALUES))
+            elif key in place:
+                value = place.pop(key)
+                if draw(st.booleans()):
+                    place[draw(st.sampled_from(WORDS))] = value
+        elif place and draw(st.booleans()):
+            index = draw(st.integers(0, len(place) - 1))
+            if draw(st.booleans()):
+                place.insert(draw(st.integers(0, len(place))), copy.deepcopy(place[index]))
+            else:
+                del place[index]
+        else:
+            place.insert(draw(st.integers(0, len(place))), copy.deepcopy(draw(VALUES)))
+    return row
+
+
+@st.composite
+def damaged_lines(draw: st.DrawFn) -> bytes:
+    """A row as JSON, with up to two places of its text cut or overwritten."""
+    text = json.dumps(draw(damaged_rows()), ensure_ascii=draw(st.booleans()))
+    line = text.encode(errors="surrogatepass")
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(line)))
+        cut = draw(st.integers(0, 3))
+        line = line[:at] + draw(st.sampled_from([*SNIPPETS, b""])) + line[at + cut :]
+    return line
+
+
+@given(damaged_lines())
+@settings(deadline=None, max_examples=600)
+@example(b"")
+@example(b'{"messages":[]}')
+@example(b'{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"\\\\"}]}')
+@example(b'{"messages":[{"role" :"user","role":"user","content":"x"}]}')
+def test_the_tiers_agree(line: bytes) -> None:
+    method, findings = explain_line(line)
+    accepted = accept(line)
+    assert (accepted is not None) == (findings == ()), findings
+    if accepted is not None:
+        assert accepted == method
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_both_tiers_accept_what_is_valid(row: dict[str, Any]) -> None:
+    for ascii_only in (True, False):
+        line = json.dumps(row, ensure_ascii=ascii_only).encode()
+        assert accept(line) == explain_line(line).method
+        assert explain_line(line).findings == ()
+
+
+def nested(levels: int) -> bytes:
+    """A chat row whose tools' parameters hold lists, `levels` deep in all."""
+    row = copy.deepcopy(ROWS[4])
+    row["tools"][0]["function"]["parameters"] = {"x": 0}
+    lists = levels - 5  # the row, its tools, the tool, the function, the parameters
+    return json.dumps(row).replace('"x": 0', f'"x": {"[" * lists}{"]" * lists}').encode()
+
+
+def test_the_tiers_agree_on_depth() -> None:
+    assert explain_line(nested(64)).findings == ()
+    assert accept(nested(64)) == "supervised"
+    assert [finding.code for finding in explain_line(nested(65)).findings] == ["FT209"]
+    assert accept(nested(65)) is None
+    assert accept(nested(100_000)) is None
+    assert [finding.code for finding in explain_line(nested(100_000)).findings] == ["FT209"]
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 308, "9" * 309, "9" * 5000, "1e308", "1e309", "-0", "1e-999"]
+)
+def test_the_tiers_agree_on_numbers(number: str) -> None:
+    row = copy.deepcopy(ROWS[4])
+    row["tools"][0]["function"]["parameters"] = {"x": 0}
+    line = json.dumps(row).replace('"x": 0', f'"x": {number}').encode()
+    assert (accept(line) is not None) == (explain_line(line).findings == ())
