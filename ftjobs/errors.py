@@ -18,6 +18,7 @@
     │   └── DeadlineError           1   no answer in time (TimeoutError)
     ├── StoreError (OSError)        1   the local store cannot be read or written (full disk, …)
     │   └── StoreLockedError        1   another worker holds the store
+    ├── TrainingError               1   training cannot go on; a local job fails with its `code`
     ├── JobEndedError               5   a job ended without success; carries the job
     │   ├── JobFailed               5
     │   └── JobCancelled            5
@@ -173,6 +174,17 @@ class StoreError(FtjobsError, OSError):
 
 class StoreLockedError(StoreError):
     """Another worker process holds the local store."""
+
+
+class TrainingError(FtjobsError):
+    """Training cannot go on.  `code` and `param` become those of the failed job's error."""
+
+    def __init__(
+        self, message: str, *, code: str, param: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.param = param
 
 
 class JobEndedError(FtjobsError):

@@ -1,0 +1,1 @@
+"""Fine-tuning on this machine: LoRA over PyTorch behind the same interface as a hosted service."""

@@ -1,0 +1,332 @@
+"""The local backend: the seam's methods over store, worker and models.
+
+Nothing here imports torch until an answer is asked for, so that submitting and watching stay
+fast.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftjobs import data
+from ftjobs.backends.base import Progress
+from ftjobs.backends.local import models, worker
+from ftjobs.backends.local.store import News, Store
+from ftjobs.config import Settings
+from ftjobs.errors import (
+    ConfigError,
+    InvalidRequestError,
+    ModelError,
+    NotFoundError,
+    StoreError,
+    UnsupportedError,
+)
+from ftjobs.schema import (
+    Capabilities,
+    ChatMessage,
+    Checkpoint,
+    Choice,
+    Completion,
+    Delta,
+    Event,
+    File,
+    Hyperparameters,
+    Job,
+    JobError,
+    JobSpec,
+    Model,
+    Sampling,
+)
+
+if TYPE_CHECKING:
+    from ftjobs.backends.local.generate import Engine
+
+_NEEDS = ("torch", "transformers", "peft", "safetensors")
+_SUPPORTED = frozenset(Hyperparameters.model_fields) - {"beta"}
+_DEFAULTS = Sampling()
+_UNFINISHED = frozenset({"queued", "running", "pausing"})
+
+
+class LocalBackend:
+    """Jobs on this machine, in the store of `settings.home`."""
+
+    name = "local"
+    capabilities = Capabilities(hyperparameters=_SUPPORTED, pause=True, min_examples=1)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.home)
+        self._engines: dict[tuple[Path, str], Engine] = {}
+        self._loading = threading.Lock()
+        self._looked_at = -10.0
+
+    # --- files -------------------------------------------------------------------------------
+
+    def upload(
+        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+    ) -> File:
+        """Copy a file into the store; the same name and bytes give the same file again."""
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        return self.store.add_file(path, purpose=purpose, progress=progress)
+
+    def file(self, file_id: str) -> File:
+        """One file's record."""
+        return self.store.file(file_id)
+
+    def files(self) -> Iterator[File]:
+        """Every file, newest first."""
+        return iter(self.store.files())
+
+    def content(self, file_id: str) -> bytes:
+        """A file's bytes."""
+        self.store.file(file_id)
+        try:
+            return self.store.file_path(file_id).read_bytes()
+        except OSError as error:
+            raise StoreError(f"{file_id} cannot be read: {error.strerror}") from None
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file that no unfinished job needs."""
+        self.store.delete_file(file_id)
+
+    # --- jobs --------------------------------------------------------------------------------
+
+    def create(self, spec: JobSpec) -> Job:
+        """Check the job's files and queue it.
+
+        The job fails at once, with the wire's error codes, if its files do not pass.
+
+        Raises:
+            ModelError: the base model is unknown or could not be loaded safely.
+            UnsupportedError: a method or hyperparameter that is not local.
+            ConfigError: the libraries for training are not installed.
+        """
+        if missing := [name for name in _NEEDS if importlib.util.find_spec(name) is None]:
+            raise ConfigError(
+                f"training needs {', '.join(missing)}", hint="pip install 'ftjobs[local]'"
+            )
+        if spec.method not in self.capabilities.methods:
+            raise UnsupportedError(f"the local backend has no method {spec.method!r} yet")
+        if unknown := set(spec.hyperparameters.given()) - self.capabilities.hyperparameters:
+            raise UnsupportedError(f"no hyperparameter {min(unknown)!r} for local jobs")
+        for file_id in filter(None, (spec.training_file, spec.validation_file)):
+            self.store.file(file_id)
+        if spec.model.startswith("ft:"):
+            raise UnsupportedError("a fine-tuned model cannot be trained further yet")
+        models.require(spec.model)
+        spec = spec.model_copy(update={"model": _absolute(spec.model)})
+        news, error = self._check(spec)
+        job = self.store.create_job(spec, news=news, error=error)
+        if not job.ended:
+            worker.ensure(self.store, self.settings.cache)
+        return job
+
+    def _check(self, spec: JobSpec) -> tuple[list[News], JobError | None]:
+        """Validate both files; the events that say so, and the error if they do not pass."""
+        news = []
+        for param in ("training_file", "validation_file"):
+            file_id = getattr(spec, param)
+            if not file_id:
+                continue
+            kind = param.partition("_")[0]
+            news.append(News(f"validating:{param}", f"Validating {kind} file: {file_id}"))
+            report = data.check(self.store.file_path(file_id), target="local")
+            name = self.store.file(file_id).filename
+            if report.errors:
+                first, count = report.errors[0], len(report.errors) + report.truncated
+                more = f" (and {count - 1} more)" if count > 1 else ""
+                message = f"{name}:{first.line or 1}: {first.message}{more}"
+                return news, JobError(code=f"invalid_{param}", message=message, param=param)
+            if report.manifest.method != spec.method:
+                message = f"{name} holds {report.manifest.method} examples, not {spec.method} ones"
+                return news, JobError(code=f"invalid_{param}", message=message, param=param)
+            if param == "training_file" and report.examples < 10:
+                message = f"{name} has {report.examples} examples; hosted services want at least 10"
+                news.append(News("few", message, level="warn"))
+        split = spec.hyperparameters.validation_split
+        if split and not spec.validation_file and report.examples < 2:
+            message = "a validation split needs at least two examples"
+            return news, JobError(code="invalid_n_examples", message=message, param="training_file")
+        news.append(News("validated", "Files validated, moving job to queued state"))
+        return news, None
+
+    def retrieve(self, job_id: str) -> Job:
+        """A job's present state; a job whose worker has died gets another one."""
+        job = self.store.job(job_id)
+        if job.status in _UNFINISHED:
+            self._look_after_worker()
+        return job
+
+    def _look_after_worker(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at > worker.HEARTBEAT:  # not at every poll
+            self._looked_at = now
+            worker.ensure(self.store, self.settings.cache)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job; its worker stops within a step."""
+        return self.store.cancel(job_id)
+
+    def pause(self, job_id: str) -> Job:
+        """Ask for a pause, honoured after the present step; until then it is "pausing"."""
+        job = self.store.pause(job_id)
+        if job.status == "pausing":
+            worker.ensure(self.store, self.settings.cache)
+        return job
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again; it goes on after its last step."""
+        job = self.store.resume(job_id)
+        if job.status in _UNFINISHED:
+            worker.ensure(self.store, self.settings.cache)
+        return job
+
+    def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
+        """Every job, newest first."""
+        return iter(self.store.jobs(metadata))
+
+    def events(self, job_id: str, *, after: str | None = None) -> Sequence[Event]:
+        """Events oldest first, strictly after `after`."""
+        return self.store.events(job_id, after)
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """Checkpoints still kept (the last three epochs), oldest first."""
+        return self.store.checkpoints(job_id)
+
+    def result_file(self, job: Job) -> bytes:
+        """The metrics CSV of a job that succeeded."""
+        files = self.store.job(job.id).result_files
+        if not files:
+            raise NotFoundError(f"job {job.id} has no result file; it is {job.status}")
+        return self.content(files[0])
+
+    # --- models ------------------------------------------------------------------------------
+
+    def models(self) -> Iterator[Model]:
+        """The default base model, then fine-tuned models and checkpoints, newest job first."""
+        yield Model(id=models.DEFAULT_MODEL, owned_by="HuggingFaceTB")
+        for name, job in self.store.tuned_models():
+            yield Model(id=name, created=job.finished_at or job.created_at, owned_by="local")
+
+    def delete_model(self, model: str) -> None:
+        """Delete a fine-tuned model with its checkpoints, or one checkpoint."""
+        self.store.delete_model(model)
+
+    def pull(self, model: str, *, say: Callable[[str], None] = lambda _line: None) -> Model:
+        """Download or convert a base model ahead of the first job.  `say` gets lines of progress.
+
+        Raises:
+            ModelError: no such model, or it cannot be had here.
+        """
+        models.prepare(model, self.settings.cache, say)
+        return Model(id=model, owned_by="local")
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def complete(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = _DEFAULTS
+    ) -> Completion:
+        """The whole answer: the stream's pieces put together."""
+        texts = [""] * sampling.n
+        reasons: list[str | None] = [None] * sampling.n
+        usage = None
+        for delta in self.stream(model, messages, sampling=sampling):
+            texts[delta.index] += delta.content
+            reasons[delta.index] = delta.finish_reason or reasons[delta.index]
+            usage = delta.usage or usage
+        choices = tuple(
+            Choice(
+                index=index,
+                message=ChatMessage(role="assistant", content=text),
+                finish_reason=reason,
+            )
+            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
+        )
+        return Completion(
+            id=f"chatcmpl-{secrets.token_hex(12)}",
+            created=int(time.time()),
+            model=model,
+            choices=choices,
+            usage=usage,
+        )
+
+    def stream(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = _DEFAULTS
+    ) -> Iterator[Delta]:
+        """The answer piece by piece.
+
+        Raises:
+            NotFoundError: no such fine-tuned model or checkpoint.
+            ModelError: no such base model.
+            InvalidRequestError: the prompt cannot be rendered or is too long.
+        """
+        engine, adapter = self._engine(model)
+        try:
+            plain = models.template_messages(tuple(messages))
+            yield from engine.stream(plain, sampling, adapter=adapter)
+        except ValueError as error:
+            if isinstance(error, InvalidRequestError | ModelError):
+                raise
+            raise InvalidRequestError(f"{model} cannot answer: {error}") from None
+
+    def _engine(self, model: str) -> tuple[Engine, Path | None]:
+        adapter = dtype = None
+        base = model
+        if model.startswith("ft:"):
+            adapter, job = self.store.adapter(model)
+            base = job.model
+            dtype = (self.store.recipe(job.id) or {}).get("recipe", {}).get("dtype")
+        from ftjobs.backends.local.generate import Engine
+
+        with self._loading:
+            folder = models.prepare(base, self.settings.cache).folder
+            device = models.pick_device()
+            key = (folder, dtype or models.pick_dtype(device))
+            if key not in self._engines:
+                self._engines[key] = Engine(folder, dtype=key[1], device=device)
+        return self._engines[key], adapter
+
+    # --- health ------------------------------------------------------------------------------
+
+    def doctor(self) -> list[tuple[str, bool | None, str]]:
+        """What was looked at, whether it is well (None: nothing wrong, nothing there), and how."""
+        missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+        info = self.store.worker()
+        alive = info is not None and time.time() - info.heartbeat_at < 3 * worker.HEARTBEAT
+        ready = not missing and models.is_ready(models.DEFAULT_MODEL, self.settings.cache)
+        return [
+            ("store", True, str(self.store.home)),
+            (
+                "libraries",
+                not missing,
+                f"missing: {', '.join(missing)}" if missing else "installed",
+            ),
+            ("device", None if missing else True, "" if missing else models.device_line()),
+            (
+                "worker",
+                alive or None,
+                f"process {info.pid} on {info.host}" if info and alive else "none is running",
+            ),
+            (
+                "default model",
+                ready or None,
+                f"{models.DEFAULT_MODEL} is ready"
+                if ready
+                else f"not prepared yet: ftjobs models pull {models.DEFAULT_MODEL}",
+            ),
+        ]
+
+
+def _absolute(model: str) -> str:
+    """A folder's full path, since the worker runs elsewhere; any other name as it is."""
+    path = Path(model).expanduser()
+    if model != models.DEFAULT_MODEL and path.is_dir():
+        return str(path.absolute())
+    return model

@@ -1,0 +1,158 @@
+"""One example → token ids and loss mask, exactly as the model will be asked later.
+
+The chat template is rendered for every prefix that ends where the assistant begins to answer.
+The text is cut at these places and each piece is tokenised on its own, so that the tokens before
+an answer are those of the prompt at inference.  In each trained turn (weight other than 0) the
+tokens up to and including the first stop token are supervised, nothing else.  Every example is
+verified; one that cannot be masked for certain is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from ftjobs.backends.local.models import render_text, template_messages
+from ftjobs.errors import TrainingError
+from ftjobs.schema import Example
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A rendered example: `ids` and, of equal length, whether each token is supervised."""
+
+    ids: tuple[int, ...]
+    supervised: tuple[bool, ...]
+    line: int | None = None
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are supervised."""
+        return sum(self.supervised)
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Renders examples for one tokenizer.
+
+    `stops` are the token ids that end an answer; `context_length` is in tokens.
+    """
+
+    tokenizer: Any
+    stops: frozenset[int]
+    context_length: int
+
+    def prompt(self, messages: list[dict[str, Any]], tools: Any = None) -> list[int]:
+        """The tokens that a model reads before it answers.  ValueError if there is no way."""
+        self._refuse_reserved(messages)
+        return self._encode(render_text(self.tokenizer, messages, tools=tools, prompt=True))
+
+    def example(self, example: Example) -> Tokens:
+        """Token ids and mask of one example.
+
+        Raises:
+            TrainingError: it is too long, or its mask cannot be known for certain.
+        """
+        try:
+            ids, supervised = self._mask(example)
+        except ValueError as error:
+            raise _refusal(example, str(error)) from None
+        if len(ids) > self.context_length:
+            raise _refusal(
+                example,
+                f"it has {len(ids):,} tokens and the limit is {self.context_length:,}; "
+                "cutting it would lose the end of the answer",
+            )
+        return Tokens(tuple(ids), tuple(supervised), example.line)
+
+    def _mask(self, example: Example) -> tuple[list[int], list[bool]]:
+        messages = template_messages(example.messages)
+        self._refuse_reserved(messages)
+        text = render_text(self.tokenizer, messages, tools=example.tools, prompt=False)
+        turns = [
+            index
+            for index, message in enumerate(example.messages)
+            if message.role == "assistant" and message.weight != 0
+        ]
+        if not turns:
+            raise ValueError("no assistant turn is trained")
+        starts = [self._start(text, messages[:index], example.tools) for index in turns]
+        pieces = self._pieces(text, starts)
+        ids, supervised = list(pieces[0]), [False] * len(pieces[0])
+        for index, piece in zip(turns, pieces[1:], strict=True):
+            answer = self._answer(piece, last=index == len(messages) - 1)
+            self._verify(answer, messages[index])
+            ids += answer + piece[len(answer) :]
+            supervised += [True] * len(answer) + [False] * (len(piece) - len(answer))
+        return ids, supervised
+
+    def _start(self, text: str, before: list[dict[str, Any]], tools: Any) -> int:
+        """Where in `text` the assistant begins to answer the messages `before`."""
+        prefix = render_text(self.tokenizer, before, tools=tools, prompt=True)
+        if not text.startswith(prefix):
+            raise ValueError(
+                "the chat template renders the conversation up to an assistant turn differently "
+                "from the whole, so what the model would be asked cannot be trained"
+            )
+        return len(prefix)
+
+    def _pieces(self, text: str, starts: list[int]) -> list[list[int]]:
+        """Token ids of the text before, between and after `starts`."""
+        cuts = [0, *starts, len(text)]
+        pieces = [self._encode(text[a:b]) for a, b in itertools.pairwise(cuts)]
+        whole = self._encode(text)
+        joined = list(itertools.chain.from_iterable(pieces))
+        if joined == whole or self._decode(joined) == self._decode(whole):
+            return pieces
+        # Sentencepiece tokenizers put a space before every text, so pieces differ from the whole.
+        bounds = [len(self._encode(text[:start])) for start in starts]
+        for start, bound in zip(starts, bounds, strict=True):
+            if self._encode(text[:start]) != whole[:bound]:
+                raise ValueError("a token spans the border between prompt and answer")
+        edges = [0, *bounds, len(whole)]
+        return [whole[a:b] for a, b in itertools.pairwise(edges)]
+
+    def _answer(self, piece: list[int], *, last: bool) -> list[int]:
+        """The piece up to its first stop token, which a template without one gets at the end."""
+        for position, token in enumerate(piece):
+            if token in self.stops:
+                return piece[: position + 1]
+        if not last:
+            raise ValueError("the chat template does not end an earlier assistant turn")
+        return [*piece, int(self.tokenizer.eos_token_id)]
+
+    def _verify(self, answer: list[int], message: dict[str, Any]) -> None:
+        if sum(token in self.stops for token in answer) != 1 or answer[-1] not in self.stops:
+            raise ValueError("a trained turn must hold one stop token, at its end")
+        content = message["content"].strip()
+        if content and content not in self._decode(answer):
+            raise ValueError(
+                "the tokenizer does not give the answer back as it was written"
+                if self._decode(self._encode(content)).strip() != content
+                else "the chat template leaves out a part of the answer"
+            )
+
+    def _refuse_reserved(self, messages: list[dict[str, Any]]) -> None:
+        """Text that spells a special token would be read as that token."""
+        reserved = set(self.tokenizer.all_special_tokens)
+        for message in messages:
+            if any(token in message["content"] for token in reserved):
+                raise ValueError(
+                    f"a {message['role']} message holds one of the model's reserved tokens "
+                    f"({', '.join(sorted(reserved))})"
+                )
+
+    def _encode(self, text: str) -> list[int]:
+        # Templates write the start token themselves; adding another one is the double-BOS fault.
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+def _refusal(example: Example, reason: str) -> TrainingError:
+    place = f"line {example.line}" if example.line else "an example"
+    return TrainingError(
+        f"{place} cannot be trained: {reason}", code="invalid_training_file", param="training_file"
+    )

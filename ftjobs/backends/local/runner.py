@@ -1,0 +1,271 @@
+"""One job, from its row in the store to its fine-tuned model: the glue around `train.Run`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftjobs import data
+from ftjobs.backends.local import batches, checkpoints, models
+from ftjobs.backends.local.recipe import Facts, Machine, Recipe, resolve
+from ftjobs.backends.local.render import Renderer, Tokens
+from ftjobs.backends.local.store import News, Store
+from ftjobs.backends.local.train import Run, Step, add_adapter
+from ftjobs.errors import TrainingError
+from ftjobs.schema import Checkpoint, Metrics
+
+KEEP = 3
+"""Checkpoints kept per job: the last three epochs, as on the wire."""
+SAVE_SECONDS = 30.0
+"""At most this much training is done again after a crash."""
+COLUMNS = (
+    "train_loss",
+    "train_mean_token_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
+
+
+class JobRun:
+    """A claimed job in the hands of one worker.
+
+    Raises:
+        TrainingError, ModelError: it cannot be done; the caller fails the job.
+        LeaseLost: it was cancelled or taken over; nothing more may be written.
+        StoreError: the disk is full or the store broken.
+    """
+
+    def __init__(self, store: Store, cache: Path, owner: str, job_id: str) -> None:
+        self.store, self.owner, self.job_id = store, owner, job_id
+        self.folder = store.job_folder(job_id)
+        self.spec = store.spec(job_id)
+        self.base = models.prepare(self.spec.model, cache, self._say)
+        self.tokenizer = models.load_tokenizer(self.base.folder)
+        self.saved_at = time.monotonic()
+
+    def run(self, stop: threading.Event) -> None:
+        """Train from wherever the job stands until it succeeds, is paused, or `stop` is set."""
+        run, recipe = self._prepare()
+        for step in run:
+            status = self._record(step)
+            if step.ends_epoch:
+                self._checkpoint(run, step)
+            if stop.is_set() or status == "pausing":
+                self._save_state(run)
+                self._stop(status)
+                return
+            if step.ends_epoch or time.monotonic() - self.saved_at > SAVE_SECONDS:
+                self._save_state(run)
+        self._succeed(run, recipe)
+
+    # --- before the first step ---------------------------------------------------------------
+
+    def _prepare(self) -> tuple[Run, Recipe]:
+        device = models.pick_device()
+        stored = self.store.recipe(self.job_id)
+        dtype = stored["recipe"]["dtype"] if stored else models.pick_dtype(device)
+        model = models.load_model(self.base.folder, dtype=dtype, device=device)
+        seed = stored["recipe"]["seed"] if stored else self._seed()
+        train, valid = self._examples(model, seed)
+        if stored:
+            self._require_same_base(stored)
+            recipe = Recipe(**stored["recipe"])
+        else:
+            machine = Machine(dtype, device, torch.get_num_threads())
+            recipe = resolve(
+                self.spec.hyperparameters, _data_facts(model, train), machine, seed=seed
+            )
+            self._announce(recipe, train, valid)
+        torch.set_num_threads(recipe.threads)
+        run = Run(add_adapter(model, recipe), recipe, train, valid)
+        if found := checkpoints.newest_state(self.folder):
+            run.restore(found[0])
+            self._say(f"Going on after step {run.done}", key=f"resumed:{run.done}:{self.owner}")
+        return run, recipe
+
+    def _seed(self) -> int:
+        return self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
+
+    def _examples(self, model: Any, seed: int) -> tuple[list[Tokens], list[Tokens]]:
+        limit = int(getattr(model.config, "max_position_embeddings", 1 << 20))
+        asked = self.spec.hyperparameters.context_length
+        if asked and asked > limit:
+            raise TrainingError(
+                f"context_length {asked} is more than the {limit} of {self.base.name}",
+                code="invalid_hyperparameter",
+                param="context_length",
+            )
+        stops = models.stop_ids(self.tokenizer, self.base.folder)
+        renderer = Renderer(self.tokenizer, stops, asked or limit)
+        train = self._render(renderer, self.spec.training_file)
+        if self.spec.validation_file:
+            return train, self._render(renderer, self.spec.validation_file)
+        if fraction := self.spec.hyperparameters.validation_split:
+            kept, held = batches.split(len(train), fraction=fraction, seed=seed)
+            return [train[i] for i in kept], [train[i] for i in held]
+        return train, []
+
+    def _render(self, renderer: Renderer, file_id: str) -> list[Tokens]:
+        return [renderer.example(e) for e in data.read(self.store.file_path(file_id))]
+
+    def _require_same_base(self, stored: dict[str, Any]) -> None:
+        if stored["base"] != self.base.fingerprint:
+            raise TrainingError(
+                f"the files of {self.base.name} have changed since this job began",
+                code="base_model_changed",
+                param="model",
+                hint="Put the old files back and resume the job, or submit a new one.",
+            )
+
+    def _announce(self, recipe: Recipe, train: Sequence[Tokens], valid: Sequence[Tokens]) -> None:
+        self.store.set_recipe(
+            self.job_id,
+            self.owner,
+            {
+                "recipe": recipe.to_json(),
+                "hyperparameters": recipe.reported(self.spec.hyperparameters),
+                "seed": recipe.seed,
+                "base": self.base.fingerprint,
+            },
+        )
+        tokens, targets = sum(len(t.ids) for t in train), sum(t.targets for t in train)
+        held = f", {len(valid):,} for validation" if valid else ""
+        self._say(
+            f"Training on {len(train):,} examples ({tokens:,} tokens, {targets:,} supervised)"
+            f"{held}: {recipe.n_epochs} epochs, batch size {recipe.batch_size}, "
+            f"learning rate {recipe.learning_rate:.3g}, LoRA r={recipe.lora_r} "
+            f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}, seed {recipe.seed}",
+            key="recipe",
+        )
+
+    # --- between steps -----------------------------------------------------------------------
+
+    def _record(self, step: Step) -> str:
+        text = f"Step {step.number}/{step.total}: training loss={step.train.loss:.2f}"
+        if step.valid:
+            text += f", validation loss={step.valid.loss:.2f}"
+        if step.full_valid:
+            text += f", full validation loss={step.full_valid.loss:.2f}"
+        numbers = {**_metrics(step).model_dump(exclude_none=True), "epoch": step.epoch}
+        numbers["tokens_per_second"] = round(step.tokens / max(step.seconds, 1e-9), 1)
+        return self.store.record(
+            self.job_id,
+            self.owner,
+            [News(f"metrics:{step.number}", text, type="metrics", data=numbers)],
+            step=step.number,
+            estimated_finish=int(time.time() + (step.total - step.number) * step.seconds),
+        )
+
+    def _checkpoint(self, run: Run, step: Step) -> None:
+        name = f"ckpt-step-{step.number}"
+        facts = {**self._facts(run), "fine_tuned_model_checkpoint": f"{self._name()}:{name}"}
+        checkpoints.save_adapter(self.folder / name, run.model, self.tokenizer, facts)
+        checkpoint = Checkpoint(
+            id=f"ftckpt_{self.job_id.removeprefix('ftjob-')}{step.number}",
+            created_at=int(time.time()),
+            fine_tuned_model_checkpoint=f"{self._name()}:{name}",
+            fine_tuning_job_id=self.job_id,
+            step_number=step.number,
+            metrics=_metrics(step),
+        )
+        for folder in self.store.add_checkpoint(self.owner, checkpoint, name, keep=KEEP):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+    def _save_state(self, run: Run) -> None:
+        folder = self.folder / f"state-step-{run.done}"
+        checkpoints.save_state(folder, run.state(), self._facts(run))
+        checkpoints.prune_states(self.folder, keep=2)
+        self.saved_at = time.monotonic()
+
+    def _stop(self, status: str) -> None:
+        if status == "pausing":
+            self.store.finish(self.job_id, self.owner, "paused")
+        else:
+            self.store.release(self.job_id, self.owner)
+
+    # --- after the last step -----------------------------------------------------------------
+
+    def _succeed(self, run: Run, recipe: Recipe) -> None:
+        name = self._name()
+        result = self._result_file()
+        self.store.finish(
+            self.job_id,
+            self.owner,
+            "succeeded",
+            news=[News("model", f"New fine-tuned model created: {name}")],
+            fine_tuned_model=name,
+            result_file=result,
+            trained_tokens=sum(len(t.ids) for t in run.train) * recipe.n_epochs,
+        )
+        checkpoints.prune_states(self.folder, keep=0)
+
+    def _result_file(self) -> str:
+        """The wire's metrics CSV, stored as a file of its own."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("step", *COLUMNS))
+        for event in self.store.events(self.job_id):
+            if numbers := event.metrics:
+                writer.writerow((numbers.step, *(getattr(numbers, column) for column in COLUMNS)))
+        with tempfile.TemporaryDirectory(dir=self.store.home) as folder:
+            path = Path(folder) / f"{self.job_id}-step_metrics.csv"
+            path.write_text(text.getvalue(), "utf-8")
+            return self.store.add_file(path, purpose="fine-tune-results").id
+
+    # --- names and notes ---------------------------------------------------------------------
+
+    def _name(self) -> str:
+        suffix = re.sub(r"[^\w.-]+", "-", self.spec.suffix or "")
+        return f"ft:{self.base.short}:local:{suffix}:{self.job_id[-8:]}"
+
+    def _facts(self, run: Run) -> dict[str, Any]:
+        return {
+            "base_model": self.base.name,
+            "base_fingerprint": self.base.fingerprint,
+            "step": run.done,
+            "training_file_sha256": self.store.file(self.spec.training_file).sha256,
+        }
+
+    def _say(self, line: str, *, key: str | None = None) -> None:
+        self.store.record(self.job_id, self.owner, [News(key or line, line)])
+
+
+def _data_facts(model: Any, train: Sequence[Tokens]) -> Facts:
+    linears = [
+        m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "lm_head" not in n
+    ]
+    return Facts(
+        examples=len(train),
+        targets=sum(tokens.targets for tokens in train),
+        hidden_size=int(model.config.hidden_size),
+        family=str(model.config.model_type),
+        adapter_parameters_per_rank=sum(m.in_features + m.out_features for m in linears),
+    )
+
+
+def _metrics(step: Step) -> Metrics:
+    return Metrics(
+        step=step.number,
+        total_steps=step.total,
+        train_loss=round(step.train.loss, 6),
+        train_mean_token_accuracy=round(step.train.accuracy, 6),
+        valid_loss=round(step.valid.loss, 6) if step.valid else None,
+        valid_mean_token_accuracy=round(step.valid.accuracy, 6) if step.valid else None,
+        full_valid_loss=round(step.full_valid.loss, 6) if step.full_valid else None,
+        full_valid_mean_token_accuracy=(
+            round(step.full_valid.accuracy, 6) if step.full_valid else None
+        ),
+    )

@@ -1,0 +1,192 @@
+"""The process that claims jobs and runs them: `python -m ftjobs.backends.local.worker`.
+
+One worker per store: it holds a lock on `worker.lock` as long as it lives, which the operating
+system releases however it dies.  It outlives the command that started it, and ends when no job
+has needed it for a while.  A thread writes its heartbeat.  Whoever looks at an unfinished job
+calls `ensure`, so that a job whose worker died is taken up by another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ftjobs.backends.local.store import LeaseLost, News, Store, WorkerInfo, disk_is_full
+from ftjobs.errors import FtjobsError, StoreError, StoreLockedError
+from ftjobs.schema import JobError
+
+HEARTBEAT = 2.0
+"""Seconds between heartbeats."""
+IDLE = 20.0
+"""Seconds without work after which a worker ends."""
+
+
+def ensure(store: Store, cache: Path) -> bool:
+    """Start a worker if none holds the store's lock.  True if one was started.
+
+    Two callers may start two: the second finds the lock held and ends.
+    """
+    lock = FileLock(_lock_path(store), blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    lock.release()
+    log = store.home / "worker.log"
+    words = [sys.executable, "-m", __name__, "--home", str(store.home), "--cache", str(cache)]
+    # The shell puts the worker into the background and ends, so it is no child of ours: it
+    # survives us, and we need not wait for it.
+    script = 'log=$1; shift; "$@" >>"$log" 2>&1 </dev/null &'
+    subprocess.run(
+        ["/bin/sh", "-c", script, "sh", str(log), *words],
+        start_new_session=True,
+        cwd=store.home,
+        check=True,
+    )
+    return True
+
+
+def serve(store: Store, cache: Path, *, idle: float = IDLE) -> None:
+    """Run jobs until none has been waiting for `idle` seconds, or SIGTERM.
+
+    Raises:
+        StoreLockedError: another worker holds the store.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    owner = secrets.token_hex(8)
+    while not stop.is_set():
+        with _lock(store), _heartbeat(store, owner):
+            _serve_until_idle(store, cache, owner, idle, stop)
+        # A job that came while we let go of the lock was told that a worker lives: look again.
+        if not store.waiting():
+            return
+
+
+def _serve_until_idle(
+    store: Store, cache: Path, owner: str, idle: float, stop: threading.Event
+) -> None:
+    last = time.monotonic()
+    while not stop.is_set() and time.monotonic() - last < idle:
+        job_id = store.claim(owner)
+        if job_id is None:
+            stop.wait(0.2)
+            continue
+        run_job(store, cache, owner, job_id, stop)
+        last = time.monotonic()
+
+
+def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.Event) -> None:
+    """Run one claimed job to its end, to a pause, or to the worker's own end."""
+    try:
+        # Imported here: torch takes seconds, and a store without jobs does not need it.
+        from ftjobs.backends.local.runner import JobRun
+
+        JobRun(store, cache, owner, job_id).run(stop)
+    except LeaseLost as lost:
+        _say(f"{job_id}: stopped, it is {lost.status}")
+    except Exception as error:  # noqa: BLE001 — whatever it is, it ends this job and no other
+        if not isinstance(error, FtjobsError):
+            traceback.print_exc()  # into worker.log
+        with contextlib.suppress(LeaseLost):
+            _give_up(store, owner, job_id, error)
+
+
+def _give_up(store: Store, owner: str, job_id: str, error: Exception) -> None:
+    """Fail the job; but a full disk only pauses it, since space can be freed."""
+    if disk_is_full(error) or disk_is_full(error.__cause__ or error):
+        _say(f"{job_id}: the disk is full")
+        message = "The disk is full. Free some space, then resume the job; nothing is lost."
+        news = News(f"disk-full:{time.time()}", message, level="error")
+        store.finish(job_id, owner, "paused", news=[news])
+        return
+    code = getattr(error, "code", None) or _code(error)
+    message = str(error) if isinstance(error, FtjobsError) else f"{type(error).__name__}: {error}"
+    _say(f"{job_id}: failed, {code}")
+    param = getattr(error, "param", None)
+    failure = JobError(code=code, message=message, param=param)
+    store.finish(job_id, owner, "failed", error=failure)
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, MemoryError) or "allocate memory" in str(error).lower():
+        return "out_of_memory"
+    if isinstance(error, ImportError):
+        return "missing_dependency"
+    return "invalid_model" if isinstance(error, FtjobsError) else "internal_error"
+
+
+@contextlib.contextmanager
+def _lock(store: Store) -> Iterator[None]:
+    try:
+        with FileLock(_lock_path(store), timeout=1):  # `ensure` holds it for an instant
+            yield
+    except Timeout:
+        holder = store.worker()
+        who = f"process {holder.pid} on {holder.host}" if holder else "another process"
+        raise StoreLockedError(
+            f"a worker already serves {store.home}: {who}",
+            hint="Nothing to do: it takes up every job of this store.",
+        ) from None
+
+
+@contextlib.contextmanager
+def _heartbeat(store: Store, owner: str) -> Iterator[None]:
+    info = WorkerInfo(owner, os.getpid(), socket.gethostname(), time.time(), time.time())
+    store.heartbeat(info)
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            with contextlib.suppress(StoreError):  # a full disk stops the job, not the heart
+                now = WorkerInfo(info.owner, info.pid, info.host, info.started_at, time.time())
+                store.heartbeat(now)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _lock_path(store: Store) -> Path:
+    return store.home / "worker.lock"
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}", flush=True)  # noqa: T201 — the log
+
+
+def main() -> int:
+    """Entry of the worker process.  Returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ftjobs.backends.local.worker")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--idle", type=float, default=IDLE, help="seconds without work")
+    arguments = parser.parse_args()
+    try:
+        serve(Store(arguments.home), arguments.cache, idle=arguments.idle)
+    except FtjobsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 — this process has no other output
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Answers: the model's own, drawn as asked, cut where asked."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftjobs.backends.local import models
+from ftjobs.backends.local.generate import Engine, Writer, choose
+from ftjobs.schema import Delta, Sampling
+from tests import tiny
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return Engine(tiny_model, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny.save_tokenizer(folder)
+    return models.load_tokenizer(folder)
+
+
+def answer(engine: Engine, **settings: Any) -> list[str]:
+    sampling = Sampling(**{"max_tokens": 20, "temperature": 0} | settings)
+    texts = [""] * sampling.n
+    for delta in engine.stream(MESSAGES, sampling):
+        texts[delta.index] += delta.content
+    return texts
+
+
+def test_temperature_0_is_greedy_and_the_same_as_transformers(
+    engine: Engine, tokenizer: Any
+) -> None:
+    prompt = torch.tensor([engine._renderer(engine.folder).prompt(MESSAGES)])
+    output = engine.model.generate(
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=20,
+        do_sample=False,
+        pad_token_id=257,
+    )
+    wanted = tokenizer.decode(output[0, prompt.shape[1] :], skip_special_tokens=True)
+    assert answer(engine) == [wanted]
+    assert answer(engine) == answer(engine, seed=5)
+
+
+def test_a_seed_makes_a_draw_repeatable(engine: Engine) -> None:
+    draws = [answer(engine, temperature=1, seed=3, n=3) for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) == 3
+    assert answer(engine, temperature=1, seed=4, n=3) != draws[0]
+
+
+def test_max_tokens_and_usage(engine: Engine) -> None:
+    deltas = list(engine.stream(MESSAGES, Sampling(max_tokens=5, temperature=0, n=2)))
+    usage = deltas[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens == 10
+    assert usage.total_tokens == usage.prompt_tokens + 10
+    reasons = {d.index: d.finish_reason for d in deltas if d.finish_reason}
+    assert reasons == {0: "length", 1: "length"}
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(engine: Engine) -> None:
+    long = [{"role": "user", "content": "x" * 600}]
+    with pytest.raises(ValueError, match="takes 512"):
+        list(engine.stream(long, Sampling()))
+
+
+def test_two_streams_at_once_do_not_disturb_each_other(engine: Engine) -> None:
+    sampling = Sampling(max_tokens=12, temperature=0)
+    other = [{"role": "user", "content": "something else entirely"}]
+    alone = [list(engine.stream(MESSAGES, sampling)), list(engine.stream(other, sampling))]
+    a, b = engine.stream(MESSAGES, sampling), engine.stream(other, sampling)
+    both: list[list[Delta]] = [[], []]
+    for pair in itertools.zip_longest(a, b):
+        for got, delta in zip(both, pair, strict=True):
+            got += [delta] if delta else []
+    joined = [["".join(d.content for d in s) for s in pair] for pair in (alone, both)]
+    assert joined[0] == joined[1]
+
+
+def run(writer: Writer, text: str, reason: str = "length") -> list[Delta]:
+    deltas = []
+    for token in writer.tokenizer(text, add_special_tokens=False)["input_ids"]:
+        deltas += list(writer.write(token))
+        if writer.finished:
+            return deltas
+    return deltas + list(writer.finish(reason))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40).filter(lambda t: "\ufffd" not in t and "<|" not in t))
+def test_pieces_are_the_whole_and_never_half_a_character(tokenizer: Any, text: str) -> None:
+    deltas = run(Writer(0, tokenizer, frozenset({257}), ()), text)
+    assert "".join(delta.content for delta in deltas) == text
+    assert not any("\ufffd" in delta.content for delta in deltas)
+
+
+@settings(deadline=None)
+@given(
+    st.text("ab終", max_size=30),
+    st.lists(st.text("ab終", min_size=1, max_size=4), min_size=1, max_size=3),
+)
+def test_the_answer_ends_before_the_first_stop_text(
+    tokenizer: Any, text: str, stops: list[str]
+) -> None:
+    deltas = run(Writer(0, tokenizer, frozenset({257}), stops), text)
+    got = "".join(delta.content for delta in deltas)
+    assert text.startswith(got)
+    assert not any(stop in got for stop in stops)
+    if any(stop in text for stop in stops):
+        assert deltas[-1].finish_reason == "stop"
+        rest = text[len(got) :]
+        assert any(rest.startswith(stop) for stop in stops)
+    else:
+        assert got == text
+
+
+def test_the_stop_token_ends_the_answer_and_is_not_part_of_it(tokenizer: Any) -> None:
+    writer = Writer(0, tokenizer, frozenset({257}), ())
+    deltas = [*writer.write(65), *writer.write(257)]
+    assert deltas[-1].finish_reason == "stop"
+    assert writer.finished
+    assert "<|" not in "".join(delta.content for delta in deltas)
+
+
+def test_penalties_are_the_wires() -> None:
+    logits = torch.tensor([[3.0, 2.9, 0.0]])
+    counts = torch.tensor([[2.0, 1.0, 0.0]])
+    greedy = {"temperature": 0, "n": 1}
+    none = torch.Generator()
+
+    def pick(**penalties: float) -> int:
+        return int(choose(logits, counts, Sampling(**greedy | penalties), none))
+
+    assert pick() == 0
+    assert pick(frequency_penalty=0.2) == 1  # 3.0 - 0.4 < 2.9 - 0.2
+    assert pick(presence_penalty=2.0) == 0  # both lose 2, and stay above the unused one
+    assert pick(frequency_penalty=2.0) == 1
+    assert pick(frequency_penalty=2.0, presence_penalty=2.0) == 2
+
+
+@given(st.floats(0.05, 0.99), st.integers(0, 1000))
+def test_top_p_draws_only_from_the_smallest_sufficient_set(top_p: float, seed: int) -> None:
+    probabilities = torch.tensor([0.5, 0.25, 0.15, 0.1])
+    allowed, total = set(), 0.0
+    for index, p in enumerate(probabilities.tolist()):
+        if total >= top_p:
+            break
+        allowed.add(index)
+        total += p
+    generator = torch.Generator().manual_seed(seed)
+    logits = probabilities.log().unsqueeze(0)
+    drawn = choose(logits, torch.zeros(1, 4), Sampling(top_p=top_p), generator)
+    assert int(drawn) in allowed
+
+
+def test_draws_follow_the_models_probabilities() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.tensor([[1.0, 0.0, -1.0]]).repeat(20_000, 1)
+    drawn = choose(logits, torch.zeros_like(logits), Sampling(temperature=0.5), generator)
+    share = torch.bincount(drawn.flatten(), minlength=3) / 20_000
+    wanted = torch.softmax(logits[0] / 0.5, -1)
+    torch.testing.assert_close(share, wanted, atol=0.02, rtol=0)

@@ -1,0 +1,210 @@
+"""The loop is exact: its loss, its accumulation, its resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftjobs.backends.local import models, train
+from ftjobs.backends.local.recipe import Facts, Machine, Recipe, resolve
+from ftjobs.backends.local.render import Tokens
+from ftjobs.errors import TrainingError
+from ftjobs.schema import Hyperparameters
+
+RECIPE = Recipe(
+    n_epochs=2,
+    batch_size=4,
+    learning_rate=1e-2,
+    warmup_steps=2,
+    lora_r=4,
+    lora_alpha=8,
+    lora_dropout=0.1,
+    seed=7,
+    dtype="float32",
+    device="cpu",
+    threads=1,
+)
+
+
+def examples(count: int = 10, *, seed: int = 0) -> list[Tokens]:
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for index in range(count):
+        size = int(torch.randint(5, 40, (1,), generator=generator))
+        ids = torch.randint(0, 256, (size,), generator=generator).tolist()
+        made.append(Tokens(tuple(ids), tuple(i > size // 2 for i in range(size)), index + 1))
+    return made
+
+
+def adapted(folder: Path, recipe: Recipe = RECIPE) -> Any:
+    model = models.load_model(folder, dtype=recipe.dtype, device="cpu")
+    return train.add_adapter(model, recipe)
+
+
+def weights(run: train.Run) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.state().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_the_loss_is_that_of_the_whole_model(tiny_model: Path) -> None:
+    """Head on supervised positions and right padding change nothing: compare with transformers."""
+    model, chosen = models.load_model(tiny_model, dtype="float32", device="cpu"), examples(5)
+    loss, hits = train.token_loss(model, chosen, "cpu")
+    total, count, right = 0.0, 0, 0
+    for tokens in chosen:  # one at a time, unpadded, full logits, transformers' own loss
+        ids = torch.tensor([tokens.ids])
+        labels = torch.where(torch.tensor([tokens.supervised]), ids, -100)
+        output = model(input_ids=ids, labels=labels)
+        total += output.loss.item() * tokens.targets
+        count += tokens.targets
+        predicted = output.logits[0, :-1].argmax(-1)
+        right += int(((predicted == ids[0, 1:]) & (labels[0, 1:] != -100)).sum())
+    assert loss.item() / count == pytest.approx(total / count, rel=1e-6)
+    assert hits == right
+
+
+@pytest.mark.parametrize("budget", [1, 60, 10_000])
+def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, budget: int) -> None:
+    """Gradients divide by the step's supervised tokens, however the step is cut."""
+    recipe = dataclasses.replace(RECIPE, lora_dropout=0.0, micro_batch_tokens=budget)
+    model = adapted(tiny_model, recipe)
+    run = train.Run(model, recipe, examples())
+    run._accumulate(run.train[:6], 1)
+    targets = sum(tokens.targets for tokens in run.train[:6])
+    for name, parameter in run.parameters.items():
+        if "lora_B" not in name:
+            continue
+        cut = parameter.grad
+        assert cut is not None
+        parameter.grad = None
+        whole, _ = train.token_loss(model, run.train[:6], "cpu")
+        (gradient,) = torch.autograd.grad(whole / targets, parameter)
+        torch.testing.assert_close(cut, gradient, rtol=1e-4, atol=1e-7)
+        break
+
+
+def test_the_adapter_starts_as_nothing_and_only_it_moves(tiny_model: Path) -> None:
+    base = models.load_model(tiny_model, dtype="float32", device="cpu")
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    ids = torch.tensor([examples(1)[0].ids])
+    plain = base(input_ids=ids).logits
+    run = train.Run(train.add_adapter(base, RECIPE), RECIPE, examples())
+    run.model.eval()
+    assert torch.equal(run.model(input_ids=ids).logits, plain)
+    for _ in run:
+        pass
+    for name, value in run.model.get_base_model().state_dict().items():
+        if "lora_" not in name:
+            assert torch.equal(value, before[name.replace(".base_layer", "")]), name
+    assert all(
+        parameter.abs().sum() > 0 for name, parameter in run.parameters.items() if "lora_B" in name
+    )
+    assert not any("lm_head" in name for name in run.parameters)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
+def test_resume_is_exact_at_every_step(tiny_model: Path, stop_at: int) -> None:
+    """Also in mid-epoch, also with dropout, also for what is measured."""
+    valid = examples(6, seed=9)
+    whole = train.Run(adapted(tiny_model), RECIPE, examples(), valid)
+    unbroken = [dataclasses.replace(step, seconds=0.0) for step in whole]
+
+    first = train.Run(adapted(tiny_model), RECIPE, examples(), valid)
+    broken = []
+    for step in first:
+        broken.append(dataclasses.replace(step, seconds=0.0))
+        if step.number == stop_at:
+            break
+    second = train.Run(adapted(tiny_model), RECIPE, examples(), valid)
+    second.restore(weights(first))
+    broken += [dataclasses.replace(step, seconds=0.0) for step in second]
+    assert broken == unbroken
+    assert same(weights(second), weights(whole))
+
+
+def test_the_seed_decides_everything(tiny_model: Path) -> None:
+    def final(seed: int) -> dict[str, torch.Tensor]:
+        recipe = dataclasses.replace(RECIPE, seed=seed)
+        run = train.Run(adapted(tiny_model, recipe), recipe, examples())
+        torch.rand(3)  # nobody else's random numbers matter
+        for _ in run:
+            torch.rand(1)
+        return weights(run)
+
+    assert same(final(1), final(1))
+    assert not same(final(1), final(2))
+
+
+def test_it_learns(tiny_model: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, n_epochs=30, lora_r=16, lora_alpha=32, lora_dropout=0.0)
+    run = train.Run(adapted(tiny_model, recipe), recipe, examples(4))
+    steps = list(run)
+    assert steps[0].train.loss == pytest.approx(math.log(264), rel=0.1)  # it knew nothing
+    assert steps[0].train.accuracy < 0.1
+    assert steps[-1].train.accuracy == 1.0
+
+
+def test_validation_is_measured_when_it_should_be(tiny_model: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, validations=3)
+    steps = list(train.Run(adapted(tiny_model, recipe), recipe, examples(), examples(3, seed=1)))
+    assert [step.number for step in steps if step.full_valid] == [3, 6]
+    assert [step.number for step in steps if step.valid] == [2, 4, 6]
+    assert [step.ends_epoch for step in steps] == [False, False, True] * 2
+    assert steps[-1].valid == steps[-1].full_valid  # three examples are all of them
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step(tiny_model: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, learning_rate=float("inf"), warmup_steps=0)
+    run = train.Run(adapted(tiny_model, recipe), recipe, examples())
+    with pytest.raises(TrainingError, match="at step 2") as caught:
+        list(run)
+    assert caught.value.code == "loss_not_finite"
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    recipe = dataclasses.replace(RECIPE, learning_rate=1.0, warmup_steps=4)
+    rates = [train.learning_rate(recipe, number, 20) for number in range(1, 21)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert 0 < rates[-1] < 0.1
+
+
+@given(
+    st.integers(1, 200_000),
+    st.integers(1, 10_000_000),
+    st.sampled_from([64, 576, 2048, 8192]),
+    st.sampled_from(["llama", "qwen3"]),
+)
+@settings(deadline=None)
+def test_auto_stays_within_its_bounds(count: int, targets: int, hidden: int, family: str) -> None:
+    facts = Facts(count, targets, hidden, family, adapter_parameters_per_rank=20 * hidden)
+    machine = Machine("float32", "cpu", 2)
+    recipe = resolve(Hyperparameters(), facts, machine, seed=1)
+    assert 1 <= recipe.n_epochs <= 10
+    assert 1 <= recipe.batch_size <= 32
+    assert 1e-4 <= recipe.learning_rate <= 1.5e-3
+    assert 8 <= recipe.lora_r <= 128
+    assert recipe == resolve(Hyperparameters(), facts, machine, seed=1)
+
+
+def test_what_is_asked_wins() -> None:
+    asked = Hyperparameters(
+        n_epochs=3, batch_size=2, learning_rate=1e-4, learning_rate_multiplier=2,
+        lora_r=5, lora_alpha=9, lora_dropout=0.3,
+    )  # fmt: skip
+    facts: Sequence[object] = (100, 1000, 576, "llama", 20_000)
+    recipe = resolve(asked, Facts(*facts), Machine("float32", "cpu", 2), seed=3)  # type: ignore[arg-type]
+    assert (recipe.n_epochs, recipe.batch_size, recipe.learning_rate) == (3, 2, 2e-4)
+    assert (recipe.lora_r, recipe.lora_alpha, recipe.lora_dropout, recipe.seed) == (5, 9, 0.3, 3)
+    assert recipe.reported(asked)["learning_rate_multiplier"] == 2
