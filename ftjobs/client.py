@@ -1,0 +1,355 @@
+"""The client: holds a backend and forwards.  What it does is written in `jobs` and `evals`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from ftjobs.backends.base import Backend, Progress
+from ftjobs.config import Settings
+from ftjobs.errors import ConfigError, FtjobsError, UnsupportedError
+from ftjobs.evals import Comparison, Prompt
+from ftjobs.evals import compare as compare_models
+from ftjobs.evals.graders import Grader
+from ftjobs.evals.run import GREEDY
+from ftjobs.jobs import watch as watching
+from ftjobs.jobs.progress import metrics_of
+from ftjobs.jobs.submit import Source
+from ftjobs.jobs.submit import submit as submit_job
+from ftjobs.schema import (
+    ChatMessage,
+    Checkpoint,
+    Completion,
+    Delta,
+    Event,
+    File,
+    Job,
+    Metrics,
+    Model,
+    Sampling,
+)
+
+Finding = tuple[str, bool | None, str]
+"""What `doctor` found: a name, whether it is well (None: it does not matter), and the text."""
+
+Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
+"""A conversation, or one user message."""
+
+DEFAULT_SAMPLING = Sampling()
+
+
+@runtime_checkable
+class Pulls(Protocol):
+    """A backend that can prepare a base model ahead of its first use."""
+
+    def pull(self, model: str, *, progress: Progress | None = None) -> Model:
+        """Download, check and convert `model`."""
+        ...
+
+
+@runtime_checkable
+class Examines(Protocol):
+    """A backend that can examine itself."""
+
+    def doctor(self) -> list[Finding]:
+        """What is well and what is not."""
+        ...
+
+
+def connect(backend: str | None = None, *, settings: Settings | None = None) -> Client:
+    """A client of the backend called "local", "openai", a profile's name, or a base URL.
+
+    Args:
+        backend: its name; None takes the one of the settings (`FTJOBS_BACKEND`, "local").
+        settings: where local things are kept; loaded from files and environment by default.
+
+    Raises:
+        ConfigError: no such backend, or its key or libraries are missing.
+        StoreError: the local store cannot be opened.
+    """
+    settings = Settings.load() if settings is None else settings
+    name = settings.backend if backend is None else backend
+    if name != "local":
+        from ftjobs.backends.wire import open_wire
+
+        return Client(open_wire(name))
+    from ftjobs.backends.local.backend import LocalBackend
+
+    return Client(LocalBackend(settings))
+
+
+class Client:
+    """Jobs, files, models and answers of one backend.
+
+    Every method may raise `BackendError` (the backend said no, or could not be reached) or
+    `StoreError` (the local store cannot be used).  A job may be given as a `Job` or its id.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def __repr__(self) -> str:
+        return f"Client({self.backend.name!r})"
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        train: Source,
+        *,
+        model: str,
+        validation: Source | None = None,
+        method: str = "supervised",
+        suffix: str | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+        **hyperparameters: Any,
+    ) -> Job:
+        """Check, upload, and start a job; returns at once.
+
+        Args:
+            train: training examples: a `Dataset`, or a path that is checked first.
+            model: the base model.
+            validation: examples for the validation loss.
+            method: "supervised", "dpo" or "reinforcement".
+            suffix: 1 to 64 characters that go into the tuned model's name.
+            seed: 0 to 2**31 - 1; the same seed trains the same model where the backend can.
+            metadata: up to 16 pairs kept with the job.
+            progress: called with (bytes sent, bytes in all) of each file in turn.
+            hyperparameters: fields of `ftjobs.Hyperparameters`, such as n_epochs=3.
+
+        Raises:
+            ConfigError: an unknown or impossible setting.
+            UnsupportedError: this backend cannot do what was asked.
+            DatasetError: a file has errors; `issues` lists every one.
+        """
+        return submit_job(
+            self.backend,
+            train,
+            validation=validation,
+            hyperparameters=hyperparameters,
+            progress=progress,
+            model=model,
+            method=method,
+            suffix=suffix,
+            seed=seed,
+            metadata=metadata,
+        )
+
+    def follow(
+        self,
+        job: Job | str,
+        *,
+        timeout: float | None = None,
+        after: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> Iterator[watching.Tick]:
+        """Look at a job until it ends: its state and new events, or what went wrong, each time.
+
+        `watch` and `wait` are made of this; see `ftjobs.jobs.watch.follow`.
+        """
+        return watching.follow(
+            self.backend, _id(job), timeout=timeout, after=after, sleep=sleep, now=now
+        )
+
+    def watch(
+        self,
+        job: Job | str,
+        *,
+        timeout: float | None = None,
+        after: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> Iterator[Event]:
+        """Events of a job as they happen: each once, oldest first, until the job ends.
+
+        Faults that can pass (no connection, an overloaded service) are waited out.  To stop
+        listening does nothing to the job; `after` takes up again after an event id.
+
+        Raises:
+            WatchTimeout: `timeout` seconds are over and the job has not ended.
+        """
+        return watching.events_of(
+            self.follow(job, timeout=timeout, after=after, sleep=sleep, now=now)
+        )
+
+    def wait(
+        self,
+        job: Job | str,
+        timeout: float | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> Job:
+        """The job once it has succeeded.
+
+        Raises:
+            JobFailed: it failed; `error.job.error` says why.
+            JobCancelled: it was cancelled.
+            WatchTimeout: `timeout` seconds are over and it has not ended.
+        """
+        return watching.outcome(self.follow(job, timeout=timeout, sleep=sleep, now=now))
+
+    def job(self, job: Job | str) -> Job:
+        """A job's present state.  NotFoundError if there is none."""
+        return self.backend.retrieve(_id(job))
+
+    def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
+        """Every job, newest first; with `metadata`, those that carry all of its pairs."""
+        return self.backend.jobs(metadata=metadata)
+
+    def cancel(self, job: Job | str) -> Job:
+        """End a job.  One that has ended is returned as it is."""
+        return self.backend.cancel(_id(job))
+
+    def pause(self, job: Job | str) -> Job:
+        """Stop a job so that it can go on later.  UnsupportedError where that is unknown."""
+        self._require_pause()
+        return self.backend.pause(_id(job))
+
+    def resume(self, job: Job | str) -> Job:
+        """Let a paused job go on.  UnsupportedError where that is unknown."""
+        self._require_pause()
+        return self.backend.resume(_id(job))
+
+    def events(self, job: Job | str, *, after: str | None = None) -> list[Event]:
+        """Events so far, oldest first; with `after`, those strictly after that event id."""
+        return list(self.backend.events(_id(job), after=after))
+
+    def checkpoints(self, job: Job | str) -> list[Checkpoint]:
+        """Checkpoints still kept, oldest first."""
+        return list(self.backend.checkpoints(_id(job)))
+
+    def metrics(self, job: Job | str) -> list[Metrics]:
+        """The numbers of each step so far, oldest first."""
+        return [metrics for event in self.events(job) if (metrics := metrics_of(event))]
+
+    def result_file(self, job: Job | str) -> bytes:
+        """The metrics CSV of an ended job.  NotFoundError if there is none."""
+        return self.backend.result_file(self.job(job))
+
+    # --- files --------------------------------------------------------------------------------
+
+    def upload(
+        self, path: str | Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+    ) -> File:
+        """Send a file as it is, unchecked."""
+        return self.backend.upload(Path(path), purpose=purpose, progress=progress)
+
+    def files(self) -> Iterator[File]:
+        """Every file, newest first."""
+        return self.backend.files()
+
+    def file(self, file_id: str) -> File:
+        """One file's record.  NotFoundError if there is none."""
+        return self.backend.file(file_id)
+
+    def content(self, file_id: str) -> bytes:
+        """A file's bytes.  NotFoundError if there is none."""
+        return self.backend.content(file_id)
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file.  NotFoundError if there is none; refused while a job needs it."""
+        self.backend.delete_file(file_id)
+
+    # --- models and answers -------------------------------------------------------------------
+
+    def models(self) -> Iterator[Model]:
+        """Models that can be trained or asked."""
+        return self.backend.models()
+
+    def pull(self, model: str, *, progress: Progress | None = None) -> Model:
+        """Prepare a base model ahead of its first use.
+
+        Raises:
+            UnsupportedError: this backend holds its models itself.
+            ModelError: there is no such model, or it cannot be loaded safely.
+        """
+        if not isinstance(self.backend, Pulls):
+            raise UnsupportedError(
+                f"{self.backend.name} has nothing to pull: its models are on its side",
+                hint="Only local models are pulled: ftjobs --backend local models pull MODEL",
+            )
+        return self.backend.pull(model, progress=progress)
+
+    def delete_model(self, model: str) -> None:
+        """Delete a fine-tuned model with its checkpoints.  NotFoundError if there is none."""
+        self.backend.delete_model(model)
+
+    def complete(
+        self, model: str, messages: Messages, *, sampling: Sampling = DEFAULT_SAMPLING
+    ) -> Completion:
+        """A model's answer to a conversation.
+
+        Args:
+            model: a base model, a fine-tuned model or a checkpoint.
+            messages: the conversation, or one user message as a text.
+            sampling: how the answer is drawn.
+
+        Raises:
+            NotFoundError: there is no such model.
+            ConfigError: a message is none.
+        """
+        return self.backend.complete(model, _conversation(messages), sampling=sampling)
+
+    def stream(
+        self, model: str, messages: Messages, *, sampling: Sampling = DEFAULT_SAMPLING
+    ) -> Iterator[Delta]:
+        """Like `complete`, piece by piece.  A cut stream raises ServiceError."""
+        return self.backend.stream(model, _conversation(messages), sampling=sampling)
+
+    def compare(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        base: str,
+        tuned: str,
+        graders: Sequence[Grader] | None = None,
+        sampling: Sampling = GREEDY,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Comparison:
+        """Ask both models every prompt and grade the answers; see `ftjobs.evals.compare`.
+
+        Greedy sampling and the `exact()` grader are the defaults.  `progress` is called with
+        (answers so far, answers in all).
+        """
+        return compare_models(
+            self.backend,
+            prompts,
+            base=base,
+            tuned=tuned,
+            graders=graders,
+            sampling=sampling,
+            progress=progress,
+        )
+
+    def doctor(self) -> list[Finding]:
+        """What is well with the backend and what is not: (name, well or None, text)."""
+        if isinstance(self.backend, Examines):
+            return self.backend.doctor()
+        try:
+            found = sum(1 for _ in self.models())
+        except FtjobsError as error:
+            return [("service", False, str(error))]
+        return [("service", True, f"{self.backend.name} answers; it lists {found} models")]
+
+    def _require_pause(self) -> None:
+        if not self.backend.capabilities.pause:
+            raise UnsupportedError(f"{self.backend.name} cannot pause jobs")
+
+
+def _id(job: Job | str) -> str:
+    return job if isinstance(job, str) else job.id
+
+
+def _conversation(messages: Messages) -> tuple[ChatMessage, ...]:
+    if isinstance(messages, str):
+        return (ChatMessage(role="user", content=messages),)
+    try:
+        return tuple(ChatMessage.model_validate(message) for message in messages)
+    except ValueError:
+        raise ConfigError('a message is {"role": "user", "content": "..."}') from None

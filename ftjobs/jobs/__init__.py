@@ -1,0 +1,1 @@
+"""What is done with jobs, whatever backend runs them: submit, watch, progress."""

@@ -1,0 +1,141 @@
+"""How far a job is: a pure fold of what was seen of it.  No I/O, no clock.
+
+progress = Progress(job)
+for tick in client.follow(job):
+    progress = progress.seen(tick.job, tick.events)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from ftjobs.schema import Event, Job, Metrics
+
+Series = tuple[tuple[int, float], ...]
+"""(step, value), by rising step."""
+
+TAIL = 50  # events kept for display
+WINDOW = 60  # metrics that the step rate is taken over
+
+_CHECKPOINT = re.compile(r"Checkpoint created at step (\d+) with Snapshot ID: (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of a job.
+
+    Attributes:
+        job: its last state.
+        step: the last step reported.
+        total: steps in all, where the backend says so.
+        train: training loss by step, in nats a token.
+        valid: validation loss by step: of the whole validation set where it was measured.
+        tokens_per_second: training speed, where the backend reports it.
+        checkpoints: (step, model name), in order of appearance.
+        tail: the last events, oldest first.
+        pulse: (Unix second, step) of the last metrics since the job last (re)started.
+    """
+
+    job: Job
+    step: int | None = None
+    total: int | None = None
+    train: Series = ()
+    valid: Series = ()
+    tokens_per_second: float | None = None
+    checkpoints: tuple[tuple[int, str], ...] = ()
+    tail: tuple[Event, ...] = ()
+    pulse: tuple[tuple[int, int], ...] = ()
+
+    def seen(self, job: Job, events: Sequence[Event] = ()) -> Progress:
+        """The progress after one more look at the job."""
+        known = [(event, m) for event in events if (m := metrics_of(event))]
+        steps = [(event, m) for event, m in known if m.step is not None]
+        pulse = _pulse(self.pulse, steps)
+        speeds = [speed for event in events if (speed := _speed(event)) is not None]
+        return replace(
+            self,
+            job=job,
+            step=steps[-1][1].step if steps else self.step,
+            total=next((m.total_steps for _, m in reversed(known) if m.total_steps), self.total),
+            train=_merged(self.train, ((m.step, m.train_loss) for _, m in steps)),
+            valid=_merged(self.valid, ((m.step, _valid_loss(m)) for _, m in steps)),
+            tokens_per_second=speeds[-1] if speeds else self.tokens_per_second,
+            checkpoints=_unique((*self.checkpoints, *_checkpoints(events))),
+            tail=(*self.tail, *events)[-TAIL:],
+            pulse=pulse,
+        )
+
+    @property
+    def fraction(self) -> float | None:
+        """Steps done of all steps, 0 to 1; None while either is unknown."""
+        if self.step is None or not self.total:
+            return None
+        return min(max(self.step / self.total, 0.0), 1.0)
+
+    def eta(self, now: float) -> float | None:
+        """Seconds left, an estimate; None where there is nothing to judge by, or it has ended.
+
+        It is the steps left over the recent step rate, or else the backend's own estimate.
+        `now` is in Unix seconds.
+        """
+        if self.job.ended or self.job.status == "paused":
+            return None
+        if self.step is not None and self.total and len(self.pulse) > 1:
+            (start, first), (end, last) = self.pulse[0], self.pulse[-1]
+            if end > start and last > first:
+                left = (self.total - self.step) * (end - start) / (last - first)
+                return max(0.0, left - max(0.0, now - end))
+        finish = self.job.estimated_finish
+        return None if finish is None else max(0.0, finish - now)
+
+    def idle(self, now: float) -> float | None:
+        """Seconds since the last event; None before the first.  It tells slow from stuck."""
+        return max(0.0, now - self.tail[-1].created_at) if self.tail else None
+
+
+def metrics_of(event: Event) -> Metrics | None:
+    """The numbers of a metrics event; None where it has none that can be read."""
+    try:
+        return event.metrics
+    except ValidationError:
+        return None
+
+
+def _valid_loss(metrics: Metrics) -> float | None:
+    return metrics.valid_loss if metrics.full_valid_loss is None else metrics.full_valid_loss
+
+
+def _speed(event: Event) -> float | None:
+    speed = event.data.get("tokens_per_second")
+    return float(speed) if isinstance(speed, int | float) and speed >= 0 else None
+
+
+def _merged(series: Series, points: Iterable[tuple[int | None, float | None]]) -> Series:
+    """`series` with `points`; of one step the last value counts (a resumed job repeats steps)."""
+    fresh = {step: value for step, value in points if step is not None and value is not None}
+    return tuple(sorted({**dict(series), **fresh}.items())) if fresh else series
+
+
+def _pulse(
+    pulse: tuple[tuple[int, int], ...], steps: Sequence[tuple[Event, Metrics]]
+) -> tuple[tuple[int, int], ...]:
+    for event, metrics in steps:
+        step = metrics.step or 0
+        if pulse and step <= pulse[-1][1]:
+            pulse = ()  # the job went back to a checkpoint: the old rate spans a gap
+        pulse = (*pulse, (event.created_at, step))[-WINDOW:]
+    return pulse
+
+
+def _checkpoints(events: Iterable[Event]) -> Iterable[tuple[int, str]]:
+    for event in events:
+        if match := _CHECKPOINT.search(event.message):
+            yield int(match[1]), match[2]
+
+
+def _unique(pairs: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+    return tuple(dict.fromkeys(pairs))
