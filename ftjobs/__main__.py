@@ -1,0 +1,7 @@
+"""`python -m ftjobs` is the same as `ftjobs`."""
+
+import sys
+
+from ftjobs.cli import main
+
+sys.exit(main())

@@ -1,0 +1,92 @@
+"""The command line: parse → call the library → render.
+
+Data goes to standard output, messages to standard error.  Errors are printed, and turned into
+exit codes, in one place: `main`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from ftjobs.cli.app import App, Connect, LazyGroup, connect
+from ftjobs.cli.show import clean_line, say
+from ftjobs.errors import DatasetError, ExitCode, FtjobsError
+
+COMMANDS = {
+    "data": "Check datasets.",
+    "submit": "Check a dataset, upload it and start a job.",
+    "watch": "Follow a job until it ends.",
+    "jobs": "List, show and steer jobs.",
+    "files": "List, show and delete uploaded files.",
+    "models": "List, prepare and delete models.",
+    "chat": "Ask a model.",
+    "compare": "Ask a base model and its tuned model the same prompts.",
+    "doctor": "Say what works here and what does not.",
+    "explain": "Explain a code that `data check` printed.",
+}
+"""Commands in the order of help; `ftjobs.cli.NAME` holds `command`, loaded when it is used."""
+
+ISSUES = 10  # printed of a dataset's
+
+
+@click.group(cls=LazyGroup, commands_in=__name__, summaries=COMMANDS)
+@click.version_option(package_name="ftjobs", prog_name="ftjobs")
+def root() -> None:
+    """Fine-tuning jobs: hosted while you have it, your own machine when you don't.
+
+    ftjobs data check train.jsonl
+    ftjobs submit train.jsonl --model smollm2-135m --n-epochs 3 --watch
+    ftjobs chat ft:smollm2-135m:… "How do I reset my password?"
+    ftjobs compare eval.jsonl --base smollm2-135m --tuned ft:smollm2-135m:…
+    """
+
+
+def main(args: Sequence[str] | None = None, *, connect: Connect = connect) -> int:
+    """Run one command and return its exit code; `connect` makes the client from the settings."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Japanese gets "?", no crash
+    app = App(connect)
+    try:
+        code = root.main(args, prog_name="ftjobs", standalone_mode=False, obj=app)
+        sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        return _close_pipe()
+    except FtjobsError as error:
+        _explain(error, debug=app.debug)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback by default
+        say(f"unexpected {type(error).__name__}: {clean_line(str(error))}")
+        say("This is a bug in ftjobs.  Run it with --debug to see where.")
+        if app.debug:
+            traceback.print_exc()
+        return ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _explain(error: FtjobsError, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, DatasetError) and len(error.issues) > 1:
+        for issue in error.issues[:ISSUES]:
+            say(clean_line(str(issue)))
+    say(f"error: {clean_line(error.message)}")
+    if error.hint:
+        for line in error.hint.splitlines():
+            say(clean_line(line))
+
+
+def _close_pipe() -> int:
+    """The reader has gone (`| head`): say nothing, and let the interpreter's own flush succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.FAILED

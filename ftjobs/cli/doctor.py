@@ -1,0 +1,42 @@
+"""`ftjobs doctor`."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+import ftjobs
+from ftjobs.cli.app import App, Command, json_option, pass_app
+from ftjobs.cli.show import clean_line, emit
+from ftjobs.client import Finding
+from ftjobs.errors import ExitCode, FtjobsError
+
+MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
+
+
+@click.command(cls=Command)
+@json_option
+@pass_app
+@click.pass_context
+def command(context: click.Context, app: App, as_json: bool) -> None:
+    """Say what works here and what does not.  Exit code 1 if something that matters does not."""
+    findings = _findings(app)
+    for name, well, text in findings:
+        if as_json:
+            emit({"name": name, "ok": well, "text": text})
+        else:
+            click.echo(f"{MARKS[well]}  {name}: {clean_line(text)}")
+    if any(well is False for _, well, _ in findings):
+        context.exit(ExitCode.FAILED)
+
+
+def _findings(app: App) -> list[Finding]:
+    found: list[Finding] = [
+        ("ftjobs", True, f"{ftjobs.__version__} on Python {platform.python_version()}")
+    ]
+    try:
+        found.append(("backend", True, app.settings.backend))
+        return [*found, *app.client.doctor()]
+    except FtjobsError as error:
+        return [*found, ("backend", False, str(error))]

@@ -1,0 +1,76 @@
+"""Options made from the fields of a model of `ftjobs.schema`, so that none is spelled twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NAMES = {int: "INTEGER", float: "FLOAT", str: "TEXT"}
+
+
+def options(model: type[BaseModel], *, leave_out: Iterable[str] = ()) -> Callable[[F], F]:
+    """A decorator that adds `--field-name` for every field of `model`.
+
+    The command gets a keyword for each, None (or an empty tuple) where it was not given, and a
+    text otherwise: `ftjobs.jobs.fields.build` turns texts into values and says what is wrong.
+    """
+
+    def decorate(command: F) -> F:
+        for name, field in reversed(model.model_fields.items()):
+            if name not in leave_out:
+                command = _option(name, field)(command)
+        return command
+
+    return decorate
+
+
+def given(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Take the fields of `model` that were given out of a command's keywords."""
+    taken = {name: values.pop(name) for name in model.model_fields if name in values}
+    return {name: value for name, value in taken.items() if value not in (None, ())}
+
+
+def pairs(
+    context: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, str] | None:
+    """A callback: KEY=VALUE texts as a mapping, None if there is none."""
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", context, param)
+    return dict(text.split("=", 1) for text in texts) or None
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
+    parts = list(_parts(field.annotation))
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        metavar="|".join(dict.fromkeys(parts)),
+        multiple=_is_many(field.annotation),
+        help=field.description,
+    )
+
+
+def _parts(annotation: Any) -> Iterator[str]:
+    """The words that describe a field's type: INTEGER, FLOAT, TEXT, or a literal itself."""
+    origin = get_origin(annotation)
+    if annotation in NAMES:
+        yield NAMES[annotation]
+    elif origin is Literal:
+        yield from map(str, get_args(annotation))
+    elif origin is Annotated:
+        yield from _parts(get_args(annotation)[0])
+    elif annotation not in (NoneType, Ellipsis):
+        for part in get_args(annotation):
+            yield from _parts(part)
+
+
+def _is_many(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple

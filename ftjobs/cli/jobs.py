@@ -1,0 +1,178 @@
+"""`ftjobs jobs`: what is known of jobs, and the verbs that steer them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import click
+
+from ftjobs.cli import fields
+from ftjobs.cli.app import App, Group, json_option, pass_app
+from ftjobs.cli.show import clean_line, emit, say, show_pairs, show_table, when
+from ftjobs.client import Client
+from ftjobs.errors import NotFoundError
+from ftjobs.schema import Job
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """List, show and steer jobs.  JOB is an id, or `latest`."""
+
+
+def job_id(client: Client, word: str) -> str:
+    """The id that `word` stands for.  NotFoundError for `latest` where there is no job."""
+    if word != "latest":
+        return word
+    for job in client.jobs():
+        return job.id
+    raise NotFoundError("there is no job yet", hint="ftjobs submit starts one.")
+
+
+def one_job(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every command about one job takes: the app, JOB and --json."""
+    return click.argument("job")(json_option(pass_app(command)))
+
+
+@command.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "--metadata",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=fields.pairs,
+    help="Only jobs that carry it.",
+)
+@json_option
+@pass_app
+def list_jobs(app: App, limit: int, metadata: dict[str, str] | None, as_json: bool) -> None:
+    """Jobs, newest first."""
+    found = list(islice(app.client.jobs(metadata=metadata), limit))
+    if as_json:
+        for job in found:
+            emit(job)
+        return
+    rows = [(j.id, j.status, when(j.created_at), j.model, j.fine_tuned_model or "") for j in found]
+    head = ("ID", "STATUS", "CREATED", "MODEL", "FINE-TUNED MODEL")
+    show_table(head, rows, nothing="There is no job yet: ftjobs submit starts one.")
+
+
+@command.command("show")
+@one_job
+def show_job(app: App, job: str, as_json: bool) -> None:
+    """One job's present state."""
+    found = app.client.job(job_id(app.client, job))
+    emit(found) if as_json else _show(found)
+
+
+def _show(job: Job) -> None:
+    error = job.error
+    show_pairs(
+        [
+            ("id", job.id),
+            ("status", job.status),
+            ("error", error and ": ".join(filter(None, (error.code, error.message)))),
+            ("model", job.model),
+            ("fine-tuned model", job.fine_tuned_model),
+            ("created", when(job.created_at)),
+            ("finished", when(job.finished_at)),
+            ("training file", job.training_file),
+            ("validation file", job.validation_file),
+            ("hyperparameters", ", ".join(f"{k} {v}" for k, v in job.hyperparameters.items())),
+            ("suffix", job.suffix),
+            ("seed", job.seed),
+            ("metadata", ", ".join(f"{k}={v}" for k, v in job.metadata.items())),
+            ("trained tokens", job.trained_tokens),
+            ("result files", ", ".join(job.result_files)),
+        ]
+    )
+
+
+@command.command("events")
+@one_job
+def list_events(app: App, job: str, as_json: bool) -> None:
+    """Everything that happened in a job, oldest first."""
+    for event in app.client.events(job_id(app.client, job)):
+        if as_json:
+            emit(event)
+        else:
+            level = "" if event.level == "info" else f"{event.level}: "
+            click.echo(f"{when(event.created_at)}  {clean_line(level + event.message)}")
+
+
+@command.command("checkpoints")
+@one_job
+def list_checkpoints(app: App, job: str, as_json: bool) -> None:
+    """Models saved during a job, oldest first; each can be asked like any model."""
+    found = app.client.checkpoints(job_id(app.client, job))
+    if as_json:
+        for checkpoint in found:
+            emit(checkpoint)
+        return
+    rows = [
+        (
+            str(c.step_number),
+            _number(c.metrics.train_loss),
+            _number(c.metrics.full_valid_loss or c.metrics.valid_loss),
+            c.fine_tuned_model_checkpoint,
+        )
+        for c in found
+    ]
+    head = ("STEP", "TRAIN LOSS", "VALID LOSS", "MODEL")
+    show_table(head, rows, nothing="This job has no checkpoint.")
+
+
+@command.command("metrics")
+@one_job
+def list_metrics(app: App, job: str, as_json: bool) -> None:
+    """The numbers of each step.  Losses are in nats a token, accuracies from 0 to 1."""
+    found = app.client.metrics(job_id(app.client, job))
+    if as_json:
+        for metrics in found:
+            emit(metrics)
+        return
+    rows = [
+        (
+            str(m.step or ""),
+            _number(m.train_loss),
+            _number(m.train_mean_token_accuracy),
+            _number(m.valid_loss),
+            _number(m.full_valid_loss),
+        )
+        for m in found
+    ]
+    head = ("STEP", "TRAIN LOSS", "TRAIN ACCURACY", "VALID LOSS", "FULL VALID LOSS")
+    show_table(head, rows, nothing="This job has no metrics yet.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+@command.command("cancel")
+@one_job
+def cancel_job(app: App, job: str, as_json: bool) -> None:
+    """End a job.  One that has ended stays as it is."""
+    _steered(app.client.cancel(job_id(app.client, job)), as_json=as_json)
+
+
+@command.command("pause")
+@one_job
+def pause_job(app: App, job: str, as_json: bool) -> None:
+    """Stop a job so that it can go on later."""
+    _steered(app.client.pause(job_id(app.client, job)), as_json=as_json)
+
+
+@command.command("resume")
+@one_job
+def resume_job(app: App, job: str, as_json: bool) -> None:
+    """Let a paused job go on."""
+    _steered(app.client.resume(job_id(app.client, job)), as_json=as_json)
+
+
+def _steered(job: Job, *, as_json: bool) -> None:
+    if as_json:
+        emit(job)
+    else:
+        say(f"Job {job.id} is {job.status}.")

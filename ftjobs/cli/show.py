@@ -1,0 +1,93 @@
+"""Small things that many commands print with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import click
+
+from ftjobs.reports.cells import clean, table
+
+
+def say(message: str) -> None:
+    """A message for people, on standard error."""
+    click.echo(message, err=True)
+
+
+def clean_line(text: str) -> str:
+    """Untrusted text as one line that a terminal can be shown."""
+    return " ".join(clean(text).split("\n"))
+
+
+def emit(value: object) -> None:
+    """`value` as one line of JSON on standard output.  A number that is none becomes null."""
+    from pydantic_core import to_json
+
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(to_json(value, inf_nan_mode="null", ensure_ascii=not utf8).decode())
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:
+    """Aligned columns on standard output, or a message that there is nothing to list."""
+    if rows:
+        click.echo(table(head, rows))
+    else:
+        say(nothing)
+
+
+def show_pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    """`name  value` lines; what has no value is left out."""
+    given = [(name, str(value)) for name, value in pairs if value not in (None, "", (), {})]
+    longest = max((len(name) for name, _ in given), default=0)
+    for name, value in given:
+        click.echo(f"{name:<{longest}}  {clean_line(value)}")
+
+
+def when(seconds: int | None) -> str:
+    """A Unix time as ISO 8601 in UTC; "" for none."""
+    if seconds is None:
+        return ""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def span(seconds: float) -> str:
+    """A length of time in words: 45 s, 3 min 12 s, 2 h 5 min, 3 d 4 h."""
+    whole = round(seconds)
+    for size, unit, smaller, small in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes in words."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, drawn only on a terminal, and a function that moves it."""
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=hidden) as bar:
+
+        def move(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield move
