@@ -203,22 +203,15 @@ class Store:
     ) -> Job:
         """Record a job with its first events, queued; or failed, if its files did not pass."""
         job_id = f"ftjob-{secrets.token_hex(12)}"
-        now = int(time.time())
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO jobs (id, created_at, status, spec, error, finished_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    job_id,
-                    now,
-                    "failed" if error else "queued",
-                    spec.model_dump_json(),
-                    error.model_dump_json() if error else None,
-                    now if error else None,
-                ),
+                "INSERT INTO jobs (id, created_at, status, spec) VALUES (?, ?, 'queued', ?)",
+                (job_id, int(time.time()), spec.model_dump_json()),
             )
             created = News("created", f"Created fine-tuning job: {job_id}")
             _insert_events(db, job_id, [created, *news])
+            if error:
+                _finish(db, job_id, "failed", error=error)
         return self.job(job_id)
 
     def job(self, job_id: str) -> Job:
