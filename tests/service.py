@@ -123,7 +123,9 @@ class Service:
         header = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
         form = BytesParser().parsebytes(header + request.body)
         parts = {part.get_param("name", header="content-disposition"): part for part in form.walk()}
-        name = Path(unquote(str(parts["file"].get_filename()))).name
+        named = re.search(rb'filename="([^"]*)"', request.body)
+        assert named is not None
+        name = Path(unquote(named[1].decode())).name
         content, purpose = (parts[key].get_payload(decode=True) for key in ("file", "purpose"))
         assert isinstance(content, bytes)
         assert isinstance(purpose, bytes)
@@ -299,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _faulty(self, request: Request, fault: Fault) -> Any:
         self.service.stopping.wait(fault.delay)
-        if fault.status is not None and fault.status >= 400:
+        if fault.status is not None:
             words = {"message": "broken on purpose", "type": "fault", "code": None, "param": None}
             return {"error": words} if fault.body is None else fault.body
         answer = self._act(request)

@@ -152,6 +152,12 @@ class WireBackend:
         self._retry = retry
         self._timeout = timeout
 
+    def close(self) -> None:
+        """Close the connections.  The backend opens new ones if it is used again."""
+        self.__dict__.pop("_api", None)
+        if client := self.__dict__.pop("_client", None):
+            client.close()
+
     # --- files --------------------------------------------------------------------------------
 
     def upload(
@@ -226,22 +232,19 @@ class WireBackend:
     def events(self, job_id: str, *, after: str | None = None) -> Sequence[Event]:
         """Events oldest first, strictly after `after`; all where that id is unknown.
 
-        The service lists newest first and unordered within one second, so pages are read only
-        until the one that holds `after`.
+        The service lists newest first, and events of one second in any order, so pages are read
+        until one holds `after`, and the order is (created_at, arrival).
         """
         found: dict[str, Event] = {}
         for page in self._pages(self._api.fine_tuning.jobs.list_events, job_id, limit=100):
-            events = [self._noun(Event, raw, message="") for raw in page]
-            mark = next((event for event in events if event.id == after), None)
-            if mark is not None:
-                place = events.index(mark)
-                late = [e for e in events[place:] if e.created_at > mark.created_at]
-                events = events[:place] + late
-            found |= {event.id: event for event in events}
-            if mark is not None:
+            for raw in page:
+                found[raw["id"]] = self._noun(Event, raw, message="")
+            if after in found:
                 break
         arrived = [*found.values()][::-1]
-        return tuple(sorted(arrived, key=lambda event: event.created_at))
+        ordered = sorted(arrived, key=lambda event: event.created_at)
+        place = ordered.index(found[after]) + 1 if after in found else 0
+        return tuple(ordered[place:])
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Checkpoints still kept, oldest first."""
@@ -357,9 +360,15 @@ class WireBackend:
 
         try:
             yield
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ValueError) as error:
-            if isinstance(error, FtjobsError):
-                raise
+        except FtjobsError:
+            raise
+        except (
+            openai.OpenAIError,
+            httpx2.HTTPError,
+            httpx2.InvalidURL,
+            httpx2.StreamError,
+            ValueError,
+        ) as error:
             # Not chained: the original quotes the service, which may quote the key.
             raise translation(error, self.name, self._key) from None
 
@@ -437,7 +446,8 @@ class WireBackend:
         method = _mapping(raw.get("method"))
         settings = _mapping(method.get(str(method.get("type")))).get("hyperparameters")
         suffix = raw.get("user_provided_suffix")
-        return self._noun(Job, raw, training_file="", hyperparameters=settings, suffix=suffix)
+        known = {**raw, "method": method or None}
+        return self._noun(Job, known, training_file="", hyperparameters=settings, suffix=suffix)
 
     def _delta(self, choice: Raw) -> Delta:
         content = _mapping(choice.get("delta")).get("content")
@@ -453,6 +463,7 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = usable and not re.search(r"[\s\x00-\x1f\x7f]", url)
     except ValueError:
         usable = False
     if not usable:

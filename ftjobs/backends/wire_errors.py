@@ -49,6 +49,7 @@ ERRORS: Mapping[str, type[BackendError]] = {
     "WebSocketQueueFullError": ServiceError,
     # httpx2, in a stream that the SDK does not watch over.
     "HTTPError": UnreachableError,
+    "InvalidURL": InvalidRequestError,
     "StreamError": ServiceError,
     "TimeoutException": DeadlineError,
     # An argument that the SDK refuses to send, and an answer that is no JSON.

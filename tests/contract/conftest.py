@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -99,9 +99,9 @@ def fake(folder: Path) -> Iterator[Subject]:
 @contextmanager
 def wire(folder: Path) -> Iterator[Subject]:
     with service.running(FakeBackend(steps=6, answers={QUESTION: ANSWER})) as loopback:
-        backend = WireBackend(loopback.url, loopback.url, service.KEY)
         dataset = write_dataset(folder / "train.jsonl")
-        yield Subject(backend, loopback.tick, dataset, "fake-base")
+        with closing(WireBackend(loopback.url, loopback.url, service.KEY)) as backend:
+            yield Subject(backend, loopback.tick, dataset, "fake-base")
 
 
 Factory = Callable[[Path], AbstractContextManager[Subject]]

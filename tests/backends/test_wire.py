@@ -1,0 +1,624 @@
+"""The wire backend against a loopback service that misbehaves."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import pickle
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.retry import RetryPolicy
+from ftjobs.backends.wire import WireBackend, open_wire
+from ftjobs.backends.wire_errors import ERRORS, _retry_after
+from ftjobs.errors import (
+    AuthError,
+    BackendError,
+    ConfigError,
+    DeadlineError,
+    InvalidRequestError,
+    NotFoundError,
+    QuotaError,
+    RateLimitError,
+    ServiceError,
+    UnreachableError,
+    UnsupportedError,
+)
+from ftjobs.schema import Capabilities, ChatMessage, Delta, Job, JobSpec
+from tests.service import KEY, Service, running
+
+LINE = json.dumps({"messages": [{"role": "user", "content": "Wie geht es?"}]}) + "\n"
+PROMPT = [ChatMessage(role="user", content="hi", weight=1)]
+JOBS = "/fine_tuning/jobs"
+
+
+@dataclass
+class World:
+    """A service, a backend that talks to it, and the waits of its retries."""
+
+    service: Service
+    backend: WireBackend
+    waits: list[float]
+    dataset: Path
+
+    def create(self, **settings: Any) -> Job:
+        file = self.backend.upload(self.dataset)
+        return self.backend.create(JobSpec(model="fake-base", training_file=file.id, **settings))
+
+    def finish(self, job: Job) -> Job:
+        while not job.ended:
+            self.service.tick()
+            job = self.backend.retrieve(job.id)
+        return job
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    dataset = tmp_path / "train.jsonl"
+    dataset.write_text(LINE * 10, encoding="utf-8")
+    waits: list[float] = []
+    policy = RetryPolicy(sleep=waits.append, now=lambda: sum(waits))
+    with (
+        running(FakeBackend(steps=4, answers={"hi": "one two three"})) as service,
+        closing(WireBackend("test", service.url, KEY, retry=policy, timeout=5)) as backend,
+    ):
+        yield World(service, backend, waits, dataset)
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+def test_create_sends_what_the_wire_documents(world: World) -> None:
+    file = world.backend.upload(world.dataset)
+    world.backend.create(
+        JobSpec(
+            model="fake-base",
+            training_file=file.id,
+            validation_file=file.id,
+            hyperparameters={"n_epochs": 2, "batch_size": "auto"},
+            suffix="s",
+            seed=0,
+            metadata={"a": "b"},
+        )
+    )
+    assert world.service.requests[-1].json == {
+        "model": "fake-base",
+        "training_file": file.id,
+        "validation_file": file.id,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
+        "suffix": "s",
+        "seed": 0,
+        "metadata": {"a": "b"},
+    }
+
+
+def test_what_was_not_chosen_is_not_sent(world: World) -> None:
+    job = world.create()
+    assert set(world.service.requests[-1].json) == {"model", "training_file", "method"}
+    assert job.suffix is None
+
+
+@pytest.mark.parametrize("setting", ["lora_r", "learning_rate", "context_length"])
+def test_settings_that_the_wire_lacks_are_refused_before_anything_is_sent(
+    world: World, setting: str
+) -> None:
+    value = 8 if setting != "learning_rate" else 0.1
+    spec = JobSpec(model="m", training_file="f", hyperparameters={setting: value})
+    with pytest.raises(UnsupportedError, match=setting):
+        world.backend.create(spec)
+    assert world.service.requests == []
+
+
+def test_pause_is_refused_before_anything_is_sent(world: World) -> None:
+    plain = WireBackend("plain", world.service.url, KEY, Capabilities())
+    for verb in (plain.pause, plain.resume):
+        with pytest.raises(UnsupportedError):
+            verb("ftjob-1")
+    assert world.service.requests == []
+
+
+def test_a_chat_message_goes_without_its_weight(world: World) -> None:
+    world.backend.complete("fake-base", PROMPT)
+    body = world.service.requests[-1].json
+    assert body == {"model": "fake-base", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def test_a_file_keeps_its_name_whatever_the_script(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "訓練 データ.jsonl"
+    path.write_bytes(b"\x00\xff" * 200_000)
+    file = world.backend.upload(path)
+    assert (file.filename, file.bytes) == (path.name, 400_000)
+    assert world.backend.content(file.id) == path.read_bytes()
+
+
+# --- what is repeated, and what never -----------------------------------------------------------
+
+
+def test_a_read_outlives_transient_errors(world: World) -> None:
+    job = world.create()
+    world.service.fault("GET", f"{JOBS}/{job.id}", status=503, times=2)
+    world.service.fault("GET", f"{JOBS}/{job.id}", lost="before")
+    world.service.fault("GET", f"{JOBS}/{job.id}", lost="after")
+    world.service.fault("GET", f"{JOBS}/{job.id}", cut=20)
+    assert world.backend.retrieve(job.id) == job
+    assert len(world.waits) == 5
+
+
+def test_retry_after_is_waited_for_exactly(world: World) -> None:
+    world.service.fault("GET", "/models", status=429, headers={"Retry-After": "7"})
+    world.service.fault("GET", "/models", status=503, headers={"retry-after-ms": "1500"})
+    list(world.backend.models())
+    assert world.waits == [7.0, 1.5]
+
+
+def test_a_retry_after_beyond_the_limit_is_raised_at_once(world: World) -> None:
+    world.service.fault("GET", "/models", status=429, headers={"Retry-After": "3600"})
+    with pytest.raises(RateLimitError) as caught:
+        list(world.backend.models())
+    assert caught.value.retry_after == 3600
+    assert world.waits == []
+
+
+CREATE_FAULTS: list[tuple[dict[str, Any], type[BackendError]]] = [
+    ({"status": 500}, ServiceError),
+    ({"status": 503, "headers": {"Retry-After": "0"}}, ServiceError),
+    ({"status": 429, "headers": {"Retry-After": "0", "x-should-retry": "true"}}, RateLimitError),
+    ({"status": 409}, InvalidRequestError),
+    ({"lost": "before"}, UnreachableError),
+    ({"lost": "after"}, UnreachableError),
+    ({"cut": 30}, UnreachableError),
+    ({"body": b"<html>"}, ServiceError),
+    ({"body": b"[]"}, ServiceError),
+    ({"body": b"{}"}, ServiceError),
+]
+
+
+@pytest.mark.parametrize(("fault", "kind"), CREATE_FAULTS)
+def test_create_is_sent_once_whatever_happens(
+    world: World, fault: dict[str, Any], kind: type[BackendError]
+) -> None:
+    world.service.fault("POST", JOBS, **fault, times=9)
+    with pytest.raises(kind):
+        world.create()
+    assert world.service.count("POST", JOBS) == 1
+    assert world.waits == []
+
+
+def test_a_lost_answer_to_cancel_is_no_failure(world: World) -> None:
+    job = world.create()
+    world.service.fault("POST", "/cancel", lost="after")
+    assert world.backend.cancel(job.id).status == "cancelled"
+    messages = [event.message for event in world.backend.events(job.id)]
+    assert messages.count("Fine-tuning job cancelled") == 1
+
+
+def test_uploads_and_deletions_are_sent_once(world: World) -> None:
+    file = world.backend.upload(world.dataset)
+    world.service.fault("POST", "/files", status=500, times=9)
+    world.service.fault("DELETE", f"/files/{file.id}", lost="after", times=9)
+    with pytest.raises(ServiceError):
+        world.backend.upload(world.dataset)
+    with pytest.raises(UnreachableError):
+        world.backend.delete_file(file.id)
+    assert world.service.count("POST", "/files") == 2
+    assert world.service.count("DELETE", f"/files/{file.id}") == 1
+
+
+def test_no_connection_is_unreachable() -> None:
+    with socket.socket() as held:  # bound but not listening: the port stays free and closed
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        with (
+            closing(WireBackend("gone", url, KEY, retry=RetryPolicy(total=0))) as backend,
+            pytest.raises(UnreachableError, match=r"gone: .*refused"),
+        ):
+            list(backend.models())
+
+
+def test_silence_is_a_deadline(world: World) -> None:
+    once = RetryPolicy(total=0)
+    world.service.fault("GET", "/models", delay=2)
+    began = time.monotonic()
+    with (
+        closing(WireBackend("slow", world.service.url, KEY, retry=once, timeout=0.1)) as backend,
+        pytest.raises(DeadlineError),
+    ):
+        list(backend.models())
+    assert time.monotonic() - began < 1.5
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def _words(code: str | None = None, type_: str = "x") -> bytes:
+    words = {"message": "The service's words.", "type": type_, "code": code, "param": "model"}
+    return json.dumps({"error": words}).encode()
+
+
+STATUSES: list[tuple[int, bytes, type[BackendError]]] = [
+    (400, _words(), InvalidRequestError),
+    (400, _words("billing_hard_limit_reached"), QuotaError),
+    (401, _words("invalid_api_key"), AuthError),
+    (402, _words(), QuotaError),
+    (403, _words("training_not_available"), AuthError),
+    (404, _words("model_not_found"), NotFoundError),
+    (405, _words(), InvalidRequestError),
+    (409, _words(), InvalidRequestError),
+    (413, _words(), InvalidRequestError),
+    (418, _words(), InvalidRequestError),
+    (422, _words(), InvalidRequestError),
+    (429, _words("insufficient_quota"), QuotaError),
+    (429, _words(None, "insufficient_quota"), QuotaError),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), STATUSES)
+def test_permanent_errors_are_tried_once_and_keep_the_services_words(
+    world: World, status: int, body: bytes, kind: type[BackendError]
+) -> None:
+    world.service.fault("GET", "/models", status=status, body=body, times=9)
+    with pytest.raises(kind, match=r"test: The service's words\.") as caught:
+        list(world.backend.models())
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status, error.param, error.request_id) == (status, "model", "req-1")
+    assert error.code == json.loads(body)["error"]["code"]
+    assert world.service.count("GET", "/models") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(408, DeadlineError), (429, RateLimitError), (500, ServiceError), (529, ServiceError)],
+)
+def test_transient_errors_are_raised_when_time_is_up(
+    world: World, status: int, kind: type[BackendError]
+) -> None:
+    world.service.fault("GET", "/models", status=status, times=999)
+    with pytest.raises(kind):
+        list(world.backend.models())
+    assert 3 <= len(world.waits) <= 600
+    assert sum(world.waits) <= 60
+
+
+@pytest.mark.parametrize("body", [b"<html>secret page</html>", b"", b"null", b'"x"', b"[1]"])
+def test_a_gateways_page_is_not_quoted(world: World, body: bytes) -> None:
+    world.service.fault("GET", "/files/x", status=404, body=body)
+    with pytest.raises(NotFoundError, match="test: HTTP 404") as caught:
+        world.backend.file("x")
+    assert "secret" not in str(caught.value)
+
+
+def test_every_error_of_the_libraries_has_a_place_in_the_table() -> None:
+    theirs = {
+        name
+        for module in (openai, openai._exceptions)
+        for name, each in list(vars(module).items())
+        # Asking type() leaves the SDK's lazy parts asleep.
+        if issubclass(type(each), type) and issubclass(each, Exception) and name[0] != "_"
+    }
+    ours = set(ERRORS)
+    below = {"HTTPError", "InvalidURL", "StreamError", "TimeoutException"}
+    python = {"JSONDecodeError", "UnicodeDecodeError", "ValueError"}
+    assert ours - below - python == theirs
+    http = [
+        each
+        for _, each in inspect.getmembers(httpx2, inspect.isclass)
+        if issubclass(each, Exception)
+    ]
+    unplaced = {
+        each.__name__ for each in http if not below & {cls.__name__ for cls in each.__mro__}
+    }
+    assert unplaced == {"CookieConflict"}  # raised only by code that reads a cookie jar
+
+
+@pytest.mark.parametrize("odd", ["", ".", ".."])
+def test_ids_that_are_no_path_are_never_sent(world: World, odd: str) -> None:
+    for use in (world.backend.retrieve, world.backend.file, world.backend.delete_model):
+        with pytest.raises(InvalidRequestError):
+            use(odd)
+    assert world.service.requests == []
+
+
+@pytest.mark.parametrize("text", ["", "-3", "nan", "soon", "Fri, 99 Foo", "1e999", "\x00", "0"])
+def test_an_odd_retry_after_is_harmless(text: str) -> None:
+    waited = _retry_after({"retry-after": text})
+    assert waited is None or waited >= 0
+
+
+@given(st.text(max_size=40))
+def test_no_retry_after_is_a_crash(text: str) -> None:
+    for name in ("retry-after", "retry-after-ms"):
+        waited = _retry_after({name: text})
+        assert waited is None or waited >= 0
+
+
+def test_a_retry_after_may_be_a_date() -> None:
+    assert _retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) == (
+        pytest.approx(30, abs=2)
+    )
+    assert _retry_after({"retry-after": formatdate(0, usegmt=True)}) == 0
+
+
+# --- secrets ------------------------------------------------------------------------------------
+
+
+def test_a_key_that_a_service_quotes_is_not_passed_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = "sk-wrong-key-987654321"
+    with (
+        closing(WireBackend("test", world.service.url, wrong)) as backend,
+        pytest.raises(AuthError, match="Incorrect API key provided") as caught,
+    ):
+        list(backend.models())
+    error = caught.value
+    assert world.service.requests[-1].headers["authorization"] == f"Bearer {wrong}"
+    for text in (str(error), repr(error), repr(backend), str(pickle.dumps(error)), caplog.text):
+        assert wrong not in text
+    assert error.__suppress_context__
+
+
+def test_openais_settings_go_to_openai_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "OPENAI_API_KEY": "other-key",
+        "OPENAI_ADMIN_KEY": "other-admin",
+        "OPENAI_ORG_ID": "other-org",
+        "OPENAI_PROJECT_ID": "other-project",
+        "OPENAI_WEBHOOK_SECRET": "other-hook",
+        "OPENAI_CUSTOM_HEADERS": "X-Inside: other-header\nAuthorization: other-auth\nother",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/other",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    world.create()
+    for request in world.service.requests:
+        assert "other" not in str(request)
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+# --- drift --------------------------------------------------------------------------------------
+
+
+def test_new_words_and_fields_pass_through(world: World) -> None:
+    job = world.create()
+    new = {
+        "status": "compressing",
+        "error": {"code": None, "message": None},
+        "result_files": None,
+        "organization_id": None,
+        "metadata": None,
+        "method": "supervised",
+        "carbon": {"kg": 3},
+    }
+    world.service.fault("GET", f"{JOBS}/{job.id}", rewrite=lambda body: body | new)
+    seen = world.backend.retrieve(job.id)
+    assert (seen.status, seen.ended, seen.error) == ("compressing", False, None)
+    assert (seen.result_files, seen.metadata, seen.organization_id) == ((), {}, "")
+    assert (seen.model_extra or {})["carbon"] == {"kg": 3}
+
+
+def test_settings_are_found_where_the_service_puts_them(world: World) -> None:
+    job = world.create(suffix="here", hyperparameters={"n_epochs": 4})
+
+    def move(body: dict[str, Any]) -> dict[str, Any]:
+        return body | {"hyperparameters": None}
+
+    world.service.fault("GET", f"{JOBS}/{job.id}", rewrite=move)
+    seen = world.backend.retrieve(job.id)
+    assert seen.hyperparameters["n_epochs"] == 4
+    assert seen.suffix == "here"
+
+
+def test_odd_events_and_checkpoints_pass_through(world: World) -> None:
+    job = world.create()
+    event = {"id": "e1", "created_at": 5, "type": "moderation_checks", "message": None, "data": []}
+    snapshot = {"id": "c1", "fine_tuned_model_checkpoint": "ft:m:o::x:ckpt-step-88"}
+    for path, row in (("/events", event), ("/checkpoints", snapshot)):
+        page = json.dumps({"data": [row, row]}).encode()
+        world.service.fault("GET", path, status=200, body=page, times=2)
+    assert [e.type for e in world.backend.events(job.id)] == ["moderation_checks"]
+    (checkpoint,) = world.backend.checkpoints(job.id)
+    assert (checkpoint.step_number, checkpoint.fine_tuning_job_id) == (88, job.id)
+
+
+@pytest.mark.parametrize("body", [b'{"data": [3]}', b'{"data": 1}', b'{"data": [{"x": 1}]}'])
+def test_a_list_that_makes_no_sense_is_the_services_error(world: World, body: bytes) -> None:
+    world.service.fault("GET", "/models", body=body)
+    with pytest.raises(ServiceError, match="list"):
+        list(world.backend.models())
+
+
+def test_a_noun_that_makes_no_sense_names_the_field_but_not_the_value(world: World) -> None:
+    job = world.create()
+    world.service.fault(
+        "GET", f"{JOBS}/{job.id}", rewrite=lambda body: body | {"created_at": "private"}
+    )
+    with pytest.raises(ServiceError, match="job whose created_at") as caught:
+        world.backend.retrieve(job.id)
+    assert "private" not in str(caught.value)
+
+
+# --- lists --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_job(world: World) -> Job:
+    world.service.backend._steps = 250
+    return world.finish(world.create())
+
+
+def test_pages_are_walked_once_and_turned_round(world: World, long_job: Job) -> None:
+    before = world.service.count("GET", "/events")
+    events = world.backend.events(long_job.id)
+    assert tuple(events) == tuple(world.service.backend.events(long_job.id))
+    assert len(events) > 250
+    assert world.service.count("GET", "/events") - before == 3
+
+
+def test_news_cost_one_request(world: World, long_job: Job) -> None:
+    events = world.service.backend.events(long_job.id)
+    before = world.service.count("GET", "/events")
+    assert tuple(world.backend.events(long_job.id, after=events[-3].id)) == tuple(events[-2:])
+    assert list(world.backend.events(long_job.id, after=events[-1].id)) == []
+    assert world.service.count("GET", "/events") - before == 2
+
+
+def test_shuffled_and_repeated_events_come_once_and_in_order(world: World, long_job: Job) -> None:
+    def shuffle(page: dict[str, Any]) -> dict[str, Any]:
+        last = page["data"][-1]
+        rows = page["data"] + page["data"][:5]
+        random.Random(3).shuffle(rows)
+        return page | {"data": [*rows, last]}  # the cursor's row stays last
+
+    events = tuple(world.service.backend.events(long_job.id))
+    world.service.fault("GET", "/events", rewrite=shuffle, times=9)
+    assert tuple(world.backend.events(long_job.id)) == events
+    for place in (-1, -7, -120):
+        news = events[place:][1:]
+        assert tuple(world.backend.events(long_job.id, after=events[place].id)) == news
+
+
+def test_an_unknown_mark_brings_everything(world: World) -> None:
+    job = world.create()
+    assert world.backend.events(job.id, after="gone") == world.backend.events(job.id)
+
+
+def test_a_service_that_ignores_the_cursor_cannot_hold_us(world: World) -> None:
+    jobs = [world.create().id for _ in range(3)]
+    page: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {  # noqa: E731
+        "data": [json.loads(job.model_dump_json()) for job in world.service.backend.jobs()],
+        "has_more": True,
+    }
+    world.service.fault("GET", JOBS, rewrite=page, times=9)
+    assert [job.id for job in world.backend.jobs()] == jobs[::-1]
+    assert world.service.count("GET", JOBS) == 2
+
+
+def test_a_service_that_ignores_the_metadata_filter_is_filtered(world: World) -> None:
+    wanted, _ = world.create(metadata={"a": "1"}), world.create(metadata={"a": "2"})
+    world.service.backend.jobs, real = (  # type: ignore[method-assign]
+        lambda *, metadata=None: real(),
+        world.service.backend.jobs,
+    )
+    assert [job.id for job in world.backend.jobs(metadata={"a": "1"})] == [wanted.id]
+
+
+# --- result files and streams -------------------------------------------------------------------
+
+
+def test_a_result_file_may_be_plain_or_base64(world: World) -> None:
+    job = world.finish(world.create())
+    encoded = world.backend.content(job.result_files[0])
+    plain = world.service.backend.content(job.result_files[0])
+    assert encoded != plain
+    assert world.backend.result_file(job) == plain
+    for body in (plain, encoded[:40] + b"\n" + encoded[40:] + b"\n"):
+        world.service.fault("GET", "/content", body=body)
+        assert world.backend.result_file(job) == plain
+    world.service.fault("GET", "/content", body=b"else")
+    assert world.backend.result_file(job) == b"else"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+@pytest.mark.parametrize("lost", ["", "within"])
+def test_a_cut_stream_is_an_error(world: World, cut: int, lost: str) -> None:
+    world.service.fault("POST", "/chat/completions", cut=cut, lost=lost)
+    got: list[Delta] = []
+    with pytest.raises(ServiceError, match="stream"):
+        got.extend(world.backend.stream("fake-base", PROMPT))
+    assert all(delta.finish_reason is None for delta in got)
+
+
+@pytest.mark.parametrize("piece", ["{", "[]", '{"error": {"message": "overloaded"}}'])
+def test_a_garbled_stream_is_an_error(world: World, piece: str) -> None:
+    world.service.fault("POST", "/chat/completions", body=f"data: {piece}\n\n".encode())
+    with pytest.raises(ServiceError):
+        list(world.backend.stream("fake-base", PROMPT))
+
+
+def test_opening_a_stream_is_tried_again(world: World) -> None:
+    world.service.fault("POST", "/chat/completions", status=503, times=2)
+    text = "".join(delta.content for delta in world.backend.stream("fake-base", PROMPT))
+    assert (text, len(world.waits)) == ("one two three", 2)
+
+
+def test_an_unread_stream_is_closed(world: World) -> None:
+    stream = world.backend.stream("fake-base", PROMPT)
+    assert next(stream).content == "one "
+    stream.close()  # type: ignore[attr-defined]
+    assert world.backend.complete("fake-base", PROMPT).text == "one two three"
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def test_a_profile_names_its_key() -> None:
+    for target, variable in (("openai", "OPENAI_API_KEY"), ("https://h/v1", "FTJOBS_API_KEY")):
+        for environ in ({}, {variable: " "}):
+            with pytest.raises(AuthError, match=variable):
+                open_wire(target, environ=environ)
+        backend = open_wire(target, environ={variable: "sk-key\n"})
+        assert backend.name == target
+
+
+def test_a_url_never_gets_openais_key() -> None:
+    with pytest.raises(AuthError, match="FTJOBS_API_KEY"):
+        open_wire("https://elsewhere/v1", environ={"OPENAI_API_KEY": "sk-openai"})
+
+
+def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTJOBS_API_KEY", "sk-key")
+    assert open_wire("http://localhost:8000/v1").name == "http://localhost:8000/v1"
+
+
+@pytest.mark.parametrize("name", ["opanai", "", "localhost:8000/v1"])
+def test_an_unknown_name_says_which_are_known(name: str) -> None:
+    with pytest.raises(ConfigError, match="openai"):
+        open_wire(name, environ={})
+
+
+BAD_URLS = ["ftp://h/v1", "http://", "http://h:x/v1", "http://h:0/", "http://[::1/v1", "http://a b"]
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, "https://me:pass@h/v1", "https://h/v1?key=pass"])
+def test_a_url_that_cannot_be_used_is_refused_and_not_quoted(url: str) -> None:
+    environ: Mapping[str, str] = {"FTJOBS_API_KEY": "sk-key"}
+    for keys in ({}, environ):
+        with pytest.raises(ConfigError) as caught:
+            open_wire(url, environ=keys)
+        assert "pass@" not in str(caught.value)
+        assert "=pass" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_quoted(key: str) -> None:
+    with pytest.raises(AuthError) as caught:
+        WireBackend("test", "https://h/v1", key)
+    assert not key or key not in str(caught.value)
+
+
+def test_opening_a_backend_does_not_import_openai() -> None:
+    code = (
+        "import sys; from ftjobs.backends.wire import open_wire;"
+        "open_wire('openai', environ={'OPENAI_API_KEY': 'k'});"
+        "sys.exit(bool({'openai', 'httpx2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
