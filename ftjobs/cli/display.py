@@ -132,7 +132,7 @@ def numbers(progress: Progress, now: float) -> str:
     if progress.tokens_per_second is not None:
         parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     if (eta := progress.eta(now)) is not None:
-        parts.append(f"about {span(eta)} left")
+        parts.append(f"est. {span(eta)} left")
     if (idle := progress.idle(now)) is not None and idle >= 30:
         parts.append(f"no event for {span(idle)}")
     return "  ".join(parts)

@@ -26,6 +26,7 @@ CELLS = {"line": "cyan", "mark": "bold magenta", "": ""}
 CHART_ROWS = 10
 CHECKPOINTS = 3
 TAIL = 8
+QUIET = 5  # seconds without an event that are worth a word
 
 
 class Full:
@@ -124,8 +125,8 @@ def _facts(progress: Progress, now: float) -> Iterator[str]:
             yield f"took {span(job.finished_at - job.created_at)}"
         return
     if (eta := progress.eta(now)) is not None:
-        yield f"about {span(eta)} left (estimate)"
-    if (idle := progress.idle(now)) is not None:
+        yield f"est. {span(eta)} left"
+    if (idle := progress.idle(now)) is not None and idle >= QUIET:
         yield f"idle {span(idle)}"
 
 

@@ -36,7 +36,8 @@ class Progress:
         valid: validation loss by step: of the whole validation set where it was measured.
         tokens_per_second: training speed, where the backend reports it.
         checkpoints: (step, model name), in order of appearance.
-        tail: the last events, oldest first.
+        tail: the last events that are more than numbers, oldest first.
+        heard: when the last event of any kind was created, in Unix seconds.
         pulse: (Unix second, step) of the last metrics since the job last (re)started.
     """
 
@@ -48,6 +49,7 @@ class Progress:
     tokens_per_second: float | None = None
     checkpoints: tuple[tuple[int, str], ...] = ()
     tail: tuple[Event, ...] = ()
+    heard: int | None = None
     pulse: tuple[tuple[int, int], ...] = ()
 
     def seen(self, job: Job, events: Sequence[Event] = ()) -> Progress:
@@ -65,7 +67,8 @@ class Progress:
             valid=_merged(self.valid, ((m.step, _valid_loss(m)) for _, m in steps)),
             tokens_per_second=speeds[-1] if speeds else self.tokens_per_second,
             checkpoints=_unique((*self.checkpoints, *_checkpoints(events))),
-            tail=(*self.tail, *events)[-TAIL:],
+            tail=(*self.tail, *(e for e in events if e.type != "metrics"))[-TAIL:],
+            heard=max((e.created_at for e in events), default=self.heard),
             pulse=pulse,
         )
 
@@ -94,7 +97,7 @@ class Progress:
 
     def idle(self, now: float) -> float | None:
         """Seconds since the last event; None before the first.  It tells slow from stuck."""
-        return max(0.0, now - self.tail[-1].created_at) if self.tail else None
+        return None if self.heard is None else max(0.0, now - self.heard)
 
 
 def metrics_of(event: Event) -> Metrics | None:

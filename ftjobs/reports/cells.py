@@ -52,10 +52,11 @@ def _columns(char: str) -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """The start of `text` that fits, with an ellipsis if something had to go."""
+    """The start of `text` that fits in `columns` (1 or more), with an ellipsis if it is cut."""
     if width(text) <= columns:
         return text
-    return next(_pieces(text, columns - 1), "") + "…" if columns > 0 else ""
+    start = next(_pieces(text, columns - 1))
+    return (start if width(start) < columns else "") + "…"
 
 
 def pad(text: str, columns: int) -> str:
