@@ -44,7 +44,7 @@ DEFAULT_SAMPLING = Sampling()
 class Pulls(Protocol):
     """A backend that can prepare a base model ahead of its first use."""
 
-    def pull(self, model: str, *, progress: Progress | None = None) -> Model:
+    def pull(self, model: str, *, say: Callable[[str], None] = ...) -> Model:
         """Download, check and convert `model`."""
         ...
 
@@ -262,8 +262,8 @@ class Client:
         """Models that can be trained or asked."""
         return self.backend.models()
 
-    def pull(self, model: str, *, progress: Progress | None = None) -> Model:
-        """Prepare a base model ahead of its first use.
+    def pull(self, model: str, *, say: Callable[[str], None] = lambda _line: None) -> Model:
+        """Prepare a base model ahead of its first use; `say` gets lines about how it goes.
 
         Raises:
             UnsupportedError: this backend holds its models itself.
@@ -274,7 +274,7 @@ class Client:
                 f"{self.backend.name} has nothing to pull: its models are on its side",
                 hint="Only local models are pulled: ftjobs --backend local models pull MODEL",
             )
-        return self.backend.pull(model, progress=progress)
+        return self.backend.pull(model, say=say)
 
     def delete_model(self, model: str) -> None:
         """Delete a fine-tuned model with its checkpoints.  NotFoundError if there is none."""

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,8 @@ def test_compare_uses_the_exact_grader_and_greedy_sampling(client: Client) -> No
 
 
 class Local(FakeBackend):
-    def pull(self, model: str, *, progress: object = None) -> Model:
+    def pull(self, model: str, *, say: Callable[[str], None] = print) -> Model:
+        say("converting")
         return Model(id=model)
 
     def doctor(self) -> list[Finding]:
@@ -104,7 +106,9 @@ class Local(FakeBackend):
 
 
 def test_pull_and_doctor_are_forwarded_where_the_backend_has_them(client: Client) -> None:
-    assert Client(Local()).pull("m").id == "m"
+    lines: list[str] = []
+    assert Client(Local()).pull("m", say=lines.append).id == "m"
+    assert lines == ["converting"]
     assert Client(Local()).doctor() == [("store", True, "fine")]
     with pytest.raises(UnsupportedError, match="nothing to pull"):
         client.pull("m")

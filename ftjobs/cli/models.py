@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ftjobs.cli.app import App, Group, json_option, pass_app
-from ftjobs.cli.show import emit, progress_bar, say, show_table, when
+from ftjobs.cli.show import clean_line, emit, say, show_table, when
 
 
 @click.group(cls=Group)
@@ -36,8 +36,7 @@ def pull_model(app: App, model: str, as_json: bool) -> None:
 
     ftjobs models pull smollm2-135m
     """
-    with progress_bar(f"Preparing {model}") as progress:
-        found = app.client.pull(model, progress=progress)
+    found = app.client.pull(model, say=lambda line: say(clean_line(line)))
     emit(found) if as_json else say(f"Model {found.id} is ready.")
 
 

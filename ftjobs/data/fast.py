@@ -114,16 +114,27 @@ _encoder = msgspec.json.Encoder()
 
 def accept(line: bytes) -> str | None:
     """The method of a line without any error or warning; None for every other line."""
-    try:
-        if b'"preferred_output"' in line:
-            return "dpo" if _accept_preference(line) else None
-        row = _chat.decode(line)
-        return "supervised" if _is_sound(row, line) else None
-    except (ValueError, RecursionError, OverflowError):  # msgspec's errors are ValueErrors
-        return None
+    for method, sound in (("supervised", _sound_chat), ("dpo", _sound_preference)):
+        try:
+            return method if sound(line) else None
+        except (ValueError, RecursionError, OverflowError):  # msgspec's errors are ValueErrors
+            continue
+    return None
 
 
-def _accept_preference(line: bytes) -> bool:
+def _sound_chat(line: bytes) -> bool:
+    row = _chat.decode(line)
+    return (
+        type(row.messages[-1]) is _Assistant
+        and _in_order(row.messages)
+        and _calls_answered(row.messages)
+        and any(type(one) is _Assistant and one.weight != 0 for one in row.messages)
+        and _no_key_twice(row, line)
+        and _small(row, depth=_PARAMETERS_DEPTH)
+    )
+
+
+def _sound_preference(line: bytes) -> bool:
     row = _preference.decode(line)
     asked = row.input.messages
     outputs = (row.preferred_output, row.non_preferred_output)
@@ -140,18 +151,6 @@ def _accept_preference(line: bytes) -> bool:
 def _is_output(output: Sequence[_Answer]) -> bool:
     spoken = [message for message in output if type(message) is _Assistant]
     return bool(spoken) and all(map(_says_something, output))
-
-
-def _is_sound(row: _Chat, line: bytes) -> bool:
-    last = row.messages[-1]
-    return (
-        type(last) is _Assistant
-        and _in_order(row.messages)
-        and _calls_answered(row.messages)
-        and any(type(one) is _Assistant and one.weight != 0 for one in row.messages)
-        and _no_key_twice(row, line)
-        and _small(row, depth=_PARAMETERS_DEPTH)
-    )
 
 
 def _in_order(messages: Sequence[_Message]) -> bool:

@@ -1,4 +1,4 @@
-"""Every rule of the checker in one table: the source of `ftjobs explain` and of the docs.
+"""Every rule of the checker in one table: the source of `explain` and of the docs.
 
 Codes are stable: a code never changes its meaning and is never given out again.  The hundreds
 say what is looked at: FT1xx the bytes, FT2xx JSON, FT3xx the shape of a row, FT4xx the

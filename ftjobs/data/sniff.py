@@ -29,6 +29,7 @@ _BINARY = {
 }
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _WIDE_STARTS = re.compile(rb"\x00*[\s{\[]\x00+[^\x00]|\x00+[\s{\[]\x00*[^\x00]")
+_TEXT_PER_ZERO = 1000  # bytes: in a file of text a stray zero byte is the mistake of one line
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _HEADER = re.compile(r'"?\w[\w ]*"?(?:[,;\t]"?\w[\w ]*"?)+', re.ASCII)
 _HEADER_WORDS = frozenset(
@@ -50,7 +51,7 @@ def _findings(head: bytes, path: Path) -> Iterator[Finding]:
             yield Finding("FT105", f"the file is {name}, not JSON Lines")
     if head.startswith(_WIDE_MARKS) or _WIDE_STARTS.match(head):
         yield Finding("FT103", "the file is UTF-16 or UTF-32, not UTF-8")
-    if b"\x00" in head:
+    if head.count(b"\x00") * _TEXT_PER_ZERO > len(head):
         yield Finding("FT105", "the file holds zero bytes: it is binary, not JSON Lines")
     text = head.removeprefix(BOM).lstrip()
     first, _, rest = text.partition(b"\n")
