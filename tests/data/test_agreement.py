@@ -156,6 +156,14 @@ def test_both_tiers_accept_what_is_valid(row: dict[str, Any]) -> None:
         assert explain_line(line).findings == ()
 
 
+def test_a_word_of_another_method_changes_nothing() -> None:
+    row = copy.deepcopy(ROWS[4])
+    row["tools"][0]["function"]["parameters"] = {"preferred_output": "messages"}
+    assert accept(json.dumps(row).encode()) == "supervised"
+    escaped = json.dumps(ROWS[6]).replace("preferred_output", "preferred\\u005foutput").encode()
+    assert accept(escaped) == "dpo"
+
+
 def nested(levels: int) -> bytes:
     """A chat row whose tools' parameters hold lists, `levels` deep in all."""
     row = copy.deepcopy(ROWS[4])
