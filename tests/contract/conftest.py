@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ import pytest
 
 from ftjobs.backends.base import Backend
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.local.backend import LocalBackend
 from ftjobs.backends.wire import WireBackend
+from ftjobs.config import Settings
 from ftjobs.schema import ChatMessage, Event, Job, JobSpec
-from tests import service
+from tests import service, tiny
+from tests.backends.local.conftest import stop_worker
 
 QUESTION = "What does the Otter plan cost?"
 ANSWER = "It costs 12 euros a month.\n Cancel any time. "
@@ -104,8 +108,19 @@ def wire(folder: Path) -> Iterator[Subject]:
             yield Subject(backend, loopback.tick, dataset, "fake-base")
 
 
+@contextmanager
+def local(folder: Path) -> Iterator[Subject]:
+    settings = Settings(home=folder / "home", cache=folder / "cache")
+    backend, model = LocalBackend(settings), tiny.save_model(folder / "tiny")
+    dataset = write_dataset(folder / "train.jsonl")
+    try:
+        yield Subject(backend, lambda: time.sleep(0.05), dataset, str(model), patience=2000)
+    finally:
+        stop_worker(backend)
+
+
 Factory = Callable[[Path], AbstractContextManager[Subject]]
-FACTORIES: dict[str, Factory] = {"fake": fake, "wire": wire}
+FACTORIES: dict[str, Factory] = {"fake": fake, "wire": wire, "local": local}
 
 
 @pytest.fixture(scope="session", params=FACTORIES)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftjobs import data
-from ftjobs.backends.base import Progress
+from ftjobs.backends.base import Progress, check_supported
 from ftjobs.backends.local import models, worker
 from ftjobs.backends.local.store import News, Store
 from ftjobs.config import Settings
@@ -112,10 +112,7 @@ class LocalBackend:
             raise ConfigError(
                 f"training needs {', '.join(missing)}", hint="pip install 'ftjobs[local]'"
             )
-        if spec.method not in self.capabilities.methods:
-            raise UnsupportedError(f"the local backend has no method {spec.method!r} yet")
-        if unknown := set(spec.hyperparameters.given()) - self.capabilities.hyperparameters:
-            raise UnsupportedError(f"no hyperparameter {min(unknown)!r} for local jobs")
+        check_supported(spec, self.capabilities, self.name)
         for file_id in filter(None, (spec.training_file, spec.validation_file)):
             self.store.file(file_id)
         if spec.model.startswith("ft:"):
@@ -210,8 +207,9 @@ class LocalBackend:
     # --- models ------------------------------------------------------------------------------
 
     def models(self) -> Iterator[Model]:
-        """The default base model, then fine-tuned models and checkpoints, newest job first."""
-        yield Model(id=models.DEFAULT_MODEL, owned_by="HuggingFaceTB")
+        """Base models (the default and those of the jobs), then tuned ones, newest job first."""
+        for base in dict.fromkeys([models.DEFAULT_MODEL, *(job.model for job in self.jobs())]):
+            yield Model(id=base, owned_by="base")
         for name, job in self.store.tuned_models():
             yield Model(id=name, created=job.finished_at or job.created_at, owned_by="local")
 
@@ -283,6 +281,8 @@ class LocalBackend:
             adapter, job = self.store.adapter(model)
             base = job.model
             dtype = (self.store.recipe(job.id) or {}).get("recipe", {}).get("dtype")
+        elif not models.is_name(base):
+            raise NotFoundError(f"no model {model!r}", hint="See: ftjobs models list")
         from ftjobs.backends.local.generate import Engine
 
         with self._loading:

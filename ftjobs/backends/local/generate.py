@@ -45,7 +45,7 @@ class Engine:
         *,
         adapter: Path | None = None,
     ) -> Iterator[Delta]:
-        """The answers piece by piece; the very last delta carries the usage.
+        """The answers piece by piece; the last delta carries the usage.
 
         Raises:
             ValueError: the prompt cannot be rendered, or leaves no room for an answer.
@@ -64,20 +64,28 @@ class Engine:
             Writer(index, renderer.tokenizer, renderer.stops, sampling.stop)
             for index in range(sampling.n)
         ]
-        written = 0
-        for tokens in self._tokens(prompt, limit, sampling, name):
+        pieces = self._write(writers, self._tokens(prompt, limit, sampling, name))
+        last: Delta | None = None
+        for delta in pieces:
+            if last:
+                yield last
+            last = delta
+        written = sum(writer.read for writer in writers)
+        total = len(prompt) + written
+        usage = Usage(prompt_tokens=len(prompt), completion_tokens=written, total_tokens=total)
+        if last:
+            yield last.model_copy(update={"usage": usage})
+
+    def _write(self, writers: list[Writer], rows: Iterator[list[int]]) -> Iterator[Delta]:
+        for tokens in rows:
             for writer, token in zip(writers, tokens, strict=True):
                 if not writer.finished:
-                    written += 1
                     yield from writer.write(token)
             if all(writer.finished for writer in writers):
-                break
+                return
         for writer in writers:
             if not writer.finished:
                 yield from writer.finish("length")
-        total = len(prompt) + written
-        usage = Usage(prompt_tokens=len(prompt), completion_tokens=written, total_tokens=total)
-        yield Delta(index=sampling.n - 1, usage=usage)
 
     def _tokens(
         self, prompt: list[int], limit: int, sampling: Sampling, adapter: str
@@ -165,9 +173,11 @@ class Writer:
     finished: bool = False
     ids: list[int] = field(default_factory=list)
     sent: int = 0
+    read: int = 0
 
     def write(self, token: int) -> Iterator[Delta]:
         """Take one token; give what can be said now."""
+        self.read += 1
         if token in self.stops:
             yield from self.finish("stop")
             return

@@ -60,6 +60,12 @@ def is_ready(name: str, cache: Path) -> bool:
     return _as_folder(name) is not None or _cached_snapshot(name) is not None
 
 
+def is_name(name: str) -> bool:
+    """True if `name` could be a base model: the alias, an existing folder, or like a hub id."""
+    hub_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)
+    return name == DEFAULT_MODEL or bool(hub_id) or _as_folder(name) is not None
+
+
 def require(name: str) -> None:
     """Refuse, quickly and without loading anything, a base model that could not be trained.
 
@@ -72,7 +78,7 @@ def require(name: str) -> None:
         _require_safetensors(folder, name)
         return
     repo = _HUB_ID if name == DEFAULT_MODEL else name
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    if not is_name(name):
         raise ModelError(
             f"unknown base model {name!r}",
             hint=f"Use {DEFAULT_MODEL}, a folder with safetensors, or a hub id such as {_HUB_ID}.",
