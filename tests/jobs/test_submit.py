@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ LIMITED = Capabilities(methods=frozenset({"supervised"}), metadata=False)
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(
-    fields: dict[str, object],
+    fields: dict[str, Any],
     hyperparameters: dict[str, object],
     error: type[Exception],
     words: str,

@@ -23,6 +23,8 @@ from ftjobs.errors import (
 from ftjobs.jobs.watch import LONGEST, check_succeeded, events_of, follow, has_ended, outcome
 from ftjobs.schema import Capabilities, Event, Job, JobSpec
 
+Look = tuple[Job, Sequence[Event]]
+
 FAULTS = [UnreachableError, ServiceError, DeadlineError, RateLimitError]
 
 
@@ -61,7 +63,7 @@ def job_in(status: str, **fields: object) -> Job:
 class Scripted(FakeBackend):
     """Answers each look from a list: a job, the events it has by then, or an error."""
 
-    def __init__(self, *looks: tuple[Job, Sequence[Event]] | BackendError) -> None:
+    def __init__(self, *looks: Look | BackendError) -> None:
         super().__init__()
         self.looks = list(looks)
         self.known: Sequence[Event] = ()
@@ -162,7 +164,7 @@ def test_a_fault_at_the_very_end_loses_nothing(clock: Clock) -> None:
 
 
 def test_retry_after_is_obeyed(clock: Clock) -> None:
-    running = (job_in("running"), [])
+    running: Look = (job_in("running"), [])
     limited = RateLimitError("slow down", retry_after=77)
     backend = Scripted(running, limited, (job_in("succeeded"), []))
     list(follow(backend, "j", sleep=clock.sleep, now=clock.now))
@@ -185,7 +187,7 @@ def test_a_job_that_was_never_seen_is_not_waited_for(clock: Clock) -> None:
 def test_an_unknown_status_is_said_once_and_watched_on(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    odd = (job_in("compressing"), [])
+    odd: Look = (job_in("compressing"), [])
     backend = Scripted(odd, odd, odd, (job_in("succeeded"), []))
     with caplog.at_level(logging.WARNING, "ftjobs"):
         ticks = list(follow(backend, "j", sleep=clock.sleep, now=clock.now))
@@ -204,7 +206,7 @@ def test_an_unknown_status_with_an_end_is_an_end(clock: Clock) -> None:
 
 
 def test_a_timeout_leaves_the_job_alone(clock: Clock) -> None:
-    looks = [(job_in("running"), [])] * 99
+    looks: list[Look] = [(job_in("running"), [])] * 99
     with pytest.raises(WatchTimeout, match="still running after 10 s") as caught:
         list(follow(Scripted(*looks), "j", timeout=10, sleep=clock.sleep, now=clock.now))
     assert clock.time == 10
@@ -217,7 +219,7 @@ def test_a_timeout_of_nothing_looks_once(clock: Clock) -> None:
 
 
 def test_rests_grow_while_nothing_happens_and_shrink_when_something_does(clock: Clock) -> None:
-    quiet = [(job_in("running"), [])] * 200
+    quiet: list[Look] = [(job_in("running"), [])] * 200
     backend = Scripted(*quiet, (job_in("running"), [event("1", 1)]), (job_in("succeeded"), []))
     list(follow(backend, "j", sleep=clock.sleep, now=clock.now))
     assert clock.rests[:200] == sorted(clock.rests[:200])
