@@ -165,17 +165,17 @@ class _Pace:
     """How long to rest between looks: the longer nothing happened, the longer the rest."""
 
     moved: float
-    last: tuple[str, ...] = ()
+    status: str = ""
     failures: int = 0
 
     def after(self, tick: Tick, now: float) -> float:
         if tick.problem is not None:
             self.failures += 1
-            patience = min(SHORTEST * 2**self.failures, LONGEST) if self.failures < 8 else LONGEST
+            patience = min(SHORTEST * 2 ** min(self.failures, 8), LONGEST)
             return max(patience, tick.problem.retry_after or 0)
         self.failures = 0
-        if tick.events or (tick.job.status,) != self.last:
-            self.moved, self.last = now, (tick.job.status,)
+        if tick.events or tick.job.status != self.status:
+            self.moved, self.status = now, tick.job.status
         return min(max(SHORTEST, (now - self.moved) / 10), LONGEST)
 
 
