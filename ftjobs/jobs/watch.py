@@ -171,7 +171,7 @@ class _Pace:
     def after(self, tick: Tick, now: float) -> float:
         if tick.problem is not None:
             self.failures += 1
-            patience = min(SHORTEST * 2 ** min(self.failures, 8), LONGEST)
+            patience = min(SHORTEST * 2.0 ** min(self.failures, 8), LONGEST)
             return max(patience, tick.problem.retry_after or 0)
         self.failures = 0
         if tick.events or tick.job.status != self.status:
