@@ -15,7 +15,6 @@ from ftjobs.evals import compare as compare_models
 from ftjobs.evals.graders import Grader
 from ftjobs.evals.run import GREEDY
 from ftjobs.jobs import watch as watching
-from ftjobs.jobs.progress import metrics_of
 from ftjobs.jobs.submit import Source
 from ftjobs.jobs.submit import submit as submit_job
 from ftjobs.schema import (
@@ -226,7 +225,7 @@ class Client:
 
     def metrics(self, job: Job | str) -> list[Metrics]:
         """The numbers of each step so far, oldest first."""
-        return [metrics for event in self.events(job) if (metrics := metrics_of(event))]
+        return [metrics for event in self.events(job) if (metrics := event.metrics)]
 
     def result_file(self, job: Job | str) -> bytes:
         """The metrics CSV of an ended job.  NotFoundError if there is none."""

@@ -11,6 +11,7 @@ accuracies are fractions from 0 to 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -238,17 +239,34 @@ class Job(_Noun):
         return self.status in ENDED
 
 
+def _real(value: Any) -> float | None:
+    # Services write "N/A" and "" where they measured nothing.
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _count(value: Any) -> int | None:
+    number = _real(value)
+    return int(number) if number is not None and math.isfinite(number) else None
+
+
+_Real = Annotated[float | None, BeforeValidator(_real)]
+_Count = Annotated[int | None, BeforeValidator(_count)]
+
+
 class Metrics(_Noun):
     """The numbers of one step.  A field is None where it was not measured."""
 
-    step: int | None = None
-    total_steps: int | None = None
-    train_loss: float | None = None
-    train_mean_token_accuracy: float | None = None
-    valid_loss: float | None = None
-    valid_mean_token_accuracy: float | None = None
-    full_valid_loss: float | None = None
-    full_valid_mean_token_accuracy: float | None = None
+    step: _Count = None
+    total_steps: _Count = None
+    train_loss: _Real = None
+    train_mean_token_accuracy: _Real = None
+    valid_loss: _Real = None
+    valid_mean_token_accuracy: _Real = None
+    full_valid_loss: _Real = None
+    full_valid_mean_token_accuracy: _Real = None
 
 
 class Event(_Noun):
@@ -309,6 +327,7 @@ class Capabilities(_Closed):
     delete_files: bool = True
     delete_models: bool = True
     min_examples: int = Field(10, description="Fewer training examples than this fail the job.")
+    requests_at_once: int = Field(8, description="Chat requests that it pays to send at once.")
 
 
 # --- chat -------------------------------------------------------------------------------------

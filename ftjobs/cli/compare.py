@@ -13,6 +13,7 @@ from ftjobs.cli import fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.show import emit, progress_bar
 from ftjobs.evals import Comparison, graders, read_prompts
+from ftjobs.evals.run import GREEDY
 from ftjobs.jobs.fields import build
 from ftjobs.schema import Sampling
 
@@ -48,11 +49,12 @@ def command(
     """Ask base and tuned model every prompt of the file PROMPTS, side by side.
 
     A line is {"messages": [...], "expected": "..."}; a chat dataset will do as it is.  Answers
-    are greedy (temperature 0) unless you say otherwise.
+    are greedy (temperature 0) and at most 512 tokens long unless you say otherwise.
 
     ftjobs compare eval.jsonl --base smollm2-135m --tuned ft:smollm2-135m:local:support:a1b2c3d4
     """
-    sampling = build(Sampling, {"temperature": 0, **fields.given(options, Sampling)})
+    asked = GREEDY.model_dump(exclude_unset=True) | fields.given(options, Sampling)
+    sampling = build(Sampling, asked)
     with progress_bar("Asking") as progress:
         result = app.client.compare(
             read_prompts(prompts),

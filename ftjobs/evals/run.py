@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from itertools import count
 from statistics import fmean
 
-from ftjobs.backends.base import Completer
+from ftjobs.backends.base import Backend
 from ftjobs.errors import ConfigError
 from ftjobs.evals.graders import Grader, exact
 from ftjobs.evals.prompts import Prompt
 from ftjobs.schema import Sampling
 
-GREEDY = Sampling(temperature=0)
-"""The likeliest token every time, so that the comparison can be repeated."""
-
-THREADS = 4
+GREEDY = Sampling(temperature=0, max_tokens=512)
+"""The likeliest token every time, so that the comparison can be repeated; and an end, since an
+untuned model may never find one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +58,29 @@ class Comparison:
 
 
 def compare(
-    completer: Completer,
+    backend: Backend,
     prompts: Iterable[Prompt],
     *,
     base: str,
     tuned: str,
     graders: Sequence[Grader] | None = None,
     sampling: Sampling = GREEDY,
-    threads: int = THREADS,
+    threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Ask both models every prompt.
 
     One model answers everything before the other begins, so that a backend which holds one
-    model at a time changes it once.
+    model at a time changes it once; the tuned one first, since it is the likelier to be missing.
 
     Args:
-        completer: who answers.
+        backend: who answers.
         prompts: what is asked.
         base: name of the base model.
         tuned: name of the tuned model.
         graders: scores; `exact()` alone by default.
         sampling: how answers are drawn; greedily by default.
-        threads: requests under way at once.
+        threads: requests under way at once; the backend knows best by default.
         progress: called with (answers so far, answers in all), perhaps from other threads.
 
     Raises:
@@ -94,13 +93,14 @@ def compare(
     done, total = count(1), 2 * len(prompts)
 
     def ask(model: str, prompt: Prompt) -> Answer:
-        completion = completer.complete(model, prompt.messages, sampling=sampling)
+        completion = backend.complete(model, prompt.messages, sampling=sampling)
         reason = completion.choices[0].finish_reason if completion.choices else None
         if progress is not None:
             progress(next(done), total)
         return Answer(completion.text, reason)
 
-    base_answers, tuned_answers = _ask_all(ask, (base, tuned), prompts, threads)
+    threads = threads or backend.capabilities.requests_at_once
+    tuned_answers, base_answers = _ask_all(ask, (tuned, base), prompts, threads)
     rows = map(_row(graders), prompts, base_answers, tuned_answers)
     return Comparison(base, tuned, sampling, tuple(g.name for g in graders), tuple(rows))
 

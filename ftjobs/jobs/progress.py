@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import ValidationError
-
 from ftjobs.schema import Event, Job, Metrics
 
 Series = tuple[tuple[int, float], ...]
@@ -54,7 +52,7 @@ class Progress:
 
     def seen(self, job: Job, events: Sequence[Event] = ()) -> Progress:
         """The progress after one more look at the job."""
-        known = [(event, m) for event in events if (m := metrics_of(event))]
+        known = [(event, m) for event in events if (m := event.metrics)]
         steps = [(event, m) for event, m in known if m.step is not None]
         pulse = _pulse(self.pulse, steps)
         speeds = [speed for event in events if (speed := _speed(event)) is not None]
@@ -98,14 +96,6 @@ class Progress:
     def idle(self, now: float) -> float | None:
         """Seconds since the last event; None before the first.  It tells slow from stuck."""
         return None if self.heard is None else max(0.0, now - self.heard)
-
-
-def metrics_of(event: Event) -> Metrics | None:
-    """The numbers of a metrics event; None where it has none that can be read."""
-    try:
-        return event.metrics
-    except ValidationError:
-        return None
 
 
 def _valid_loss(metrics: Metrics) -> float | None:

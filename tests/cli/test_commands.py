@@ -217,7 +217,7 @@ def test_compare_as_json(run: Run, prompts: str) -> None:
     assert row["base"]["text"] == "an"
     assert row["scores"] == {"exact": {"base": 0.0, "tuned": 0.0}}
     assert total["means"] == {"exact": {"base": 0.0, "tuned": 0.0}}
-    assert total["sampling"] == {"temperature": 0.0, "stop": [" "]}
+    assert total["sampling"] == {"temperature": 0.0, "max_tokens": 512, "stop": [" "]}
 
 
 def test_compare_refuses(run: Run, prompts: str, tmp_path: Path) -> None:

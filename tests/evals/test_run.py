@@ -51,7 +51,7 @@ def test_one_model_answers_everything_before_the_other() -> None:
 
     noting = FakeBackend(answers=note, models=("base", "tuned"))
     compare(noting, [ask("q")] * 6, base="base", tuned="tuned")
-    assert order == ["base"] * 6 + ["tuned"] * 6
+    assert order == ["tuned"] * 6 + ["base"] * 6
 
 
 def test_progress_counts_every_answer() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.jobs.progress import TAIL, Progress, metrics_of
-from ftjobs.schema import Event, Job
+from ftjobs.jobs.progress import TAIL, Progress
+from ftjobs.schema import Event, Job, Metrics
 
 JOB = Job(id="j", created_at=0, status="running", model="m", training_file="f")
 
@@ -93,7 +93,7 @@ def test_without_steps_the_service_estimates() -> None:
 
 @pytest.mark.parametrize("data", [{"step": "x"}, {"train_loss": "N/A"}])
 def test_numbers_that_are_none_are_left_out(data: dict[str, Any]) -> None:
-    assert metrics_of(metrics(1, **data)) is None
+    assert metrics(1, **data).metrics == Metrics()
     assert Progress(JOB).seen(JOB, [metrics(1, **data)]).train == ()
 
 

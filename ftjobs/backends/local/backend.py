@@ -57,7 +57,10 @@ class LocalBackend:
     """Jobs on this machine, in the store of `settings.home`."""
 
     name = "local"
-    capabilities = Capabilities(hyperparameters=_SUPPORTED, pause=True, min_examples=1)
+    # One token is computed at a time: more threads only get into each other's way.
+    capabilities = Capabilities(
+        hyperparameters=_SUPPORTED, pause=True, min_examples=1, requests_at_once=1
+    )
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
