@@ -1,0 +1,188 @@
+"""Write docs/reference from the program itself: `python docs/generate.py`, or `make docs`.
+
+Nothing in that folder is written by hand; a test compares it with what this script makes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+from pydantic import BaseModel
+
+from ftjobs import config, errors
+from ftjobs.backends import wire
+from ftjobs.cli import root
+from ftjobs.cli.app import SHARED
+from ftjobs.data.rules import RULES
+from ftjobs.errors import ExitCode
+from ftjobs.schema import Hyperparameters, Sampling
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
+
+EXIT_CODES: Mapping[ExitCode, str] = {
+    ExitCode.OK: "It worked. `watch` and `submit --watch`: the job succeeded.",
+    ExitCode.FAILED: "The operation failed: the backend said no, or the store cannot be used.",
+    ExitCode.USAGE: "The command line or a setting is wrong.",
+    ExitCode.DATASET: "A dataset has errors.",
+    ExitCode.AUTH: "The key is missing, wrong, or not allowed to do this.",
+    ExitCode.JOB_ENDED: "The job failed or was cancelled.",
+    ExitCode.GATE_FAILED: "Reserved: a quality gate failed.",
+    ExitCode.INCONCLUSIVE: "Reserved: the evidence decides nothing.",
+    ExitCode.STILL_RUNNING: "The time-out of `watch` is over and the job still runs.",
+    ExitCode.COST: "Reserved: the cost guard refused.",
+    ExitCode.PLAN_CONFLICT: "Reserved: a plan is stale.",
+    ExitCode.INTERRUPTED: "Ctrl-C. A watched job goes on.",
+}
+
+
+def pages() -> dict[str, str]:
+    """The text of every generated page, by its file name in docs/reference."""
+    made = {"cli": cli(), "codes": codes(), "errors": error_tree(), "settings": settings()}
+    return {f"{name}.md": "\n\n".join([NOTE, *parts]) + "\n" for name, parts in made.items()}
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def cli() -> Iterator[str]:
+    """Every command with its arguments and options."""
+    yield "# Command line"
+    yield (
+        "Data goes to standard output, messages to standard error. Every command but the groups "
+        "takes these options, before or after its name:"
+    )
+    yield option_table([*SHARED, click.Option(["--help"], is_flag=True, help="Show the help.")])
+    yield "[Exit codes](errors.md#exit-codes) are frozen."
+    for command, context in commands(root, click.Context(root, info_name="ftjobs")):
+        yield f"## {context.command_path}"
+        usage = " ".join(command.collect_usage_pieces(context))
+        yield f"```text\n{context.command_path} {usage}\n```"
+        yield from help_parts(command)
+        shared = {parameter.name for parameter in SHARED}
+        own = [p for p in command.params if p.name not in shared and isinstance(p, click.Option)]
+        if own:
+            yield option_table(own)
+
+
+def commands(
+    group: click.Group, context: click.Context
+) -> Iterator[tuple[click.Command, click.Context]]:
+    """Every command below `group` that does something, in the order of help."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None:
+            raise LookupError(f"{context.command_path} lists {name} and has none")
+        inner = click.Context(command, info_name=name, parent=context)
+        if isinstance(command, click.Group):
+            yield from commands(command, inner)
+        else:
+            yield command, inner
+
+
+def help_parts(command: click.Command) -> Iterator[str]:
+    """A command's help, its examples as code."""
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        text = paragraph.replace("\b\n", "").strip()
+        yield f"```sh\n{text}\n```" if re.match(r"ftjobs |cat ", text) else text
+
+
+def option_table(options: Sequence[click.Parameter]) -> str:
+    """Options as a table: how each is written, and what it does."""
+    rows = [record for option in options if (record := written(option)) is not None]
+    return table(("Option", "Meaning"), [(f"`{name}`", text) for name, text in rows])
+
+
+def written(option: click.Parameter) -> tuple[str, str] | None:
+    """How click writes an option in its help."""
+    return option.get_help_record(click.Context(click.Command(None)))
+
+
+# --- codes, errors, settings ---------------------------------------------------------------------
+
+
+def codes() -> Iterator[str]:
+    """Every rule of the dataset checker."""
+    yield "# Dataset codes"
+    yield (
+        "What `ftjobs data check` finds. A code never changes its meaning. Errors stop a job, "
+        "warnings do not. `ftjobs explain FT303` prints the same in the terminal."
+    )
+    yield table(
+        ("Code", "Severity", "Title"),
+        [(f"[{r.code}](#{r.code.lower()})", r.severity, r.title) for r in RULES.values()],
+    )
+    for rule in RULES.values():
+        yield f"## {rule.code}"
+        yield f"**{rule.title}** ({rule.severity}). {rule.why}"
+        yield f"```text\n{rule.fix}\n```"
+
+
+def error_tree() -> Iterator[str]:
+    """The tree of errors, and the exit codes."""
+    yield "# Errors and exit codes"
+    doc = inspect.getdoc(errors) or ""
+    first, _, rest = doc.partition("::\n\n")
+    tree, _, after = rest.partition("\n\n")
+    yield first.strip()
+    yield f"```text\n{inspect.cleandoc(tree)}\n```"
+    yield " ".join(after.replace("\n", " ").split())
+    yield "## Exit codes"
+    yield "Frozen: scripts may depend on them. No command returns the reserved ones yet."
+    yield table(
+        ("Code", "Name", "Meaning"),
+        [(str(int(code)), f"`{code.name}`", EXIT_CODES[code]) for code in ExitCode],
+    )
+
+
+def settings() -> Iterator[str]:
+    """Settings, keys, hyperparameters and sampling."""
+    yield "# Settings"
+    yield (inspect.getdoc(config) or "").partition("\n")[2].strip()
+    yield "`ftjobs.toml` and `config.toml` hold settings only, never keys:"
+    yield '```toml\nbackend = "local"\ndisplay = "plain"\n```'
+    yield "## Keys"
+    yield "Keys come from the environment only."
+    services = [(f"`{n}`", f"`{p.key_variable}`") for n, p in wire.PROFILES.items()]
+    yield table(
+        ("Backend", "Variable"),
+        [*services, ("a base URL", f"`{wire.ANY_URL.key_variable}`"), ("`local`", "none")],
+    )
+    yield "## Hyperparameters"
+    yield (
+        "Keywords of `client.submit`, and options of `ftjobs submit` with `-` for `_`. What is "
+        "left out, or `auto`, is [chosen by the backend](../explanation/automatic-settings.md)."
+    )
+    yield field_table(Hyperparameters)
+    hosted = sorted(wire.WIRE.hyperparameters)
+    yield f"Services that speak the wire take {', '.join(f'`{n}`' for n in hosted)} only."
+    yield "## Sampling"
+    yield "Fields of `ftjobs.Sampling`, options of `ftjobs chat` and `ftjobs compare`."
+    yield field_table(Sampling)
+
+
+def field_table(model: type[BaseModel]) -> str:
+    """The fields of a schema class."""
+    fields = model.model_fields.items()
+    return table(("Name", "Meaning"), [(f"`{n}`", f.description or "") for n, f in fields])
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a bar in a cell is escaped."""
+    lines = [head, ["---"] * len(head), *([c.replace("|", "\\|") for c in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Write the pages."""
+    REFERENCE.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

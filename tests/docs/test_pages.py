@@ -1,0 +1,62 @@
+"""The reference is fresh, links lead somewhere, and every page can be reached."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from urllib.parse import unquote
+
+import pytest
+from pydantic import BaseModel
+
+from ftjobs.config import Settings
+from ftjobs.data.rules import RULES
+from ftjobs.schema import Hyperparameters, Sampling
+from tests.docs.pages import PAGES, ROOT, Page
+
+REFERENCE = ROOT / "docs/reference"
+
+
+def test_the_reference_is_what_the_program_says_now() -> None:
+    fresh = runpy.run_path(str(ROOT / "docs/generate.py"))["pages"]()
+    committed = {path.name: path.read_text("utf-8") for path in REFERENCE.iterdir()}
+    assert committed == fresh, "run: make docs"
+
+
+def test_every_code_and_setting_is_in_the_reference() -> None:
+    codes = (REFERENCE / "codes.md").read_text("utf-8")
+    assert [code for code in RULES if f"## {code}\n" not in codes] == []
+    settings = (REFERENCE / "settings.md").read_text("utf-8")
+    models: list[type[BaseModel]] = [Settings, Hyperparameters, Sampling]
+    names = [name for model in models for name in model.model_fields]
+    assert [
+        name for name in names if not re.search(rf"^\| `{name}` *\|", settings, re.MULTILINE)
+    ] == []
+
+
+def test_both_readmes_show_the_same_code() -> None:
+    english, japanese = (shown(Page(ROOT / name)) for name in ("README.md", "README.ja.md"))
+    assert japanese == english
+
+
+def shown(page: Page) -> list[str]:
+    """Its code, without the remarks, which are translated."""
+    code = [block.text for block in page.blocks if block.language in ("sh", "python")]
+    return [re.sub(r" +# .*$", "", text, flags=re.MULTILINE) for text in code]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Page) -> None:
+    for link in page.links():
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.path.parent / path).resolve() if path else page.path
+        assert target.exists(), link
+        assert not anchor or anchor in Page(target).anchors(), link
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = re.findall(
+        r"^ +- (?:[^:]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE
+    )
+    written = [page.name.removeprefix("docs/") for page in PAGES if page.name.startswith("docs/")]
+    assert sorted(menu) == sorted(written)
