@@ -7,6 +7,7 @@
       files/<file id>           contents, written under a temporary name, then renamed
       jobs/<job id>/            checkpoints, see checkpoints.py
       worker.lock  worker.log   see worker.py
+      reserve                   half a megabyte for the last words on a full disk
 
 Every change of a job's status is one transaction here, so the rules of the life cycle stand in
 one place.  A worker's writes are fenced: they take effect only while the job is still its own,
@@ -102,6 +103,7 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._path = home / "ftjobs.db"
+        self._reserve = home / "reserve"
         with _translated(home):
             for folder in (home, home / "files", home / "jobs"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -508,6 +510,16 @@ class Store:
                 (job_id,),
             )
 
+    def keep_reserve(self) -> None:
+        """Hold some space back, so that a full disk can still be written down as such."""
+        with contextlib.suppress(OSError):
+            if not self._reserve.exists():
+                self._reserve.write_bytes(bytes(1 << 19))
+
+    def spend_reserve(self) -> None:
+        """Give that space free."""
+        self._reserve.unlink(missing_ok=True)
+
     # --- plumbing ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -562,12 +574,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def disk_is_full(error: BaseException) -> bool:
-    """True for the operating system's and SQLite's ways of saying that no space is left."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error).lower()
-    return "disk is full" in text or "no space left" in text
+def disk_is_full(error: BaseException | None) -> bool:
+    """True if `error`, or what caused it, says that no space is left."""
+    while error is not None:
+        if isinstance(error, DiskFull) or _says_full(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+class DiskFull(StoreError):
+    """No space is left where the store is."""
 
 
 @contextlib.contextmanager
@@ -578,8 +595,10 @@ def _translated(home: Path) -> Iterator[None]:
     except FtjobsError:
         raise
     except (sqlite3.Error, OSError) as error:
-        if disk_is_full(error):
-            raise StoreError(
+        # SQLite calls it an I/O error when it cannot grow its index of the write-ahead log.
+        vague = getattr(error, "sqlite_errorname", "").startswith("SQLITE_IOERR")
+        if _says_full(error) or (vague and shutil.disk_usage(home).free < 1 << 20):
+            raise DiskFull(
                 f"the disk is full: {home} cannot be written",
                 hint="Nothing that was acknowledged is lost. Free some space and try again.",
             ) from error
@@ -588,6 +607,13 @@ def _translated(home: Path) -> Iterator[None]:
             f"the local store {home} cannot be used: {reason}",
             hint="FTJOBS_HOME chooses another folder.",
         ) from error
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error).lower()  # SQLite and safetensors
+    return "disk is full" in text or "no space left" in text
 
 
 def _must_be_open(db: sqlite3.Connection, job_id: str, verb: str) -> sqlite3.Row:

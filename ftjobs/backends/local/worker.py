@@ -24,6 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ftjobs.backends.local import PROCESS_ENVIRONMENT
 from ftjobs.backends.local.store import LeaseLost, News, Store, WorkerInfo, disk_is_full
 from ftjobs.errors import FtjobsError, StoreError, StoreLockedError
 from ftjobs.schema import JobError
@@ -54,6 +55,7 @@ def ensure(store: Store, cache: Path) -> bool:
         ["/bin/sh", "-c", script, "sh", str(log), *words],
         start_new_session=True,
         cwd=store.home,
+        env=PROCESS_ENVIRONMENT | os.environ,  # who set it otherwise knows better
         check=True,
     )
     return True
@@ -92,6 +94,7 @@ def _serve_until_idle(
 
 def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.Event) -> None:
     """Run one claimed job to its end, to a pause, or to the worker's own end."""
+    store.keep_reserve()
     try:
         # Imported here: torch takes seconds, and a store without jobs does not need it.
         from ftjobs.backends.local.runner import JobRun
@@ -108,9 +111,10 @@ def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.
 
 def _give_up(store: Store, owner: str, job_id: str, error: Exception) -> None:
     """Fail the job; but a full disk only pauses it, since space can be freed."""
-    if disk_is_full(error) or disk_is_full(error.__cause__ or error):
+    if disk_is_full(error):
         _say(f"{job_id}: the disk is full")
         message = "The disk is full. Free some space, then resume the job; nothing is lost."
+        store.spend_reserve()
         news = News(f"disk-full:{time.time()}", message, level="error")
         store.finish(job_id, owner, "paused", news=[news])
         return
