@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import click
 
-from ftjobs.backends.local import PROCESS_ENVIRONMENT
 from ftjobs.cli.app import App, Connect, LazyGroup, connect
 from ftjobs.cli.show import clean_line, say
 from ftjobs.errors import DatasetError, ExitCode, FtjobsError
@@ -52,8 +51,6 @@ def main(args: Sequence[str] | None = None, *, connect: Connect = connect) -> in
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Japanese gets "?", no crash
-    for name, value in PROCESS_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)  # before any command imports torch
     app = App(connect)
     try:
         code = root.main(args, prog_name="ftjobs", standalone_mode=False, obj=app)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ftjobs import data
 from ftjobs.backends.base import Progress, check_supported
-from ftjobs.backends.local import models, worker
+from ftjobs.backends.local import models, openmp, worker
 from ftjobs.backends.local.store import News, Store
 from ftjobs.config import Settings
 from ftjobs.errors import (
@@ -286,9 +287,11 @@ class LocalBackend:
             dtype = (self.store.recipe(job.id) or {}).get("recipe", {}).get("dtype")
         elif not models.is_name(base):
             raise NotFoundError(f"no model {model!r}", hint="See: ftjobs models list")
-        from ftjobs.backends.local.generate import Engine
-
         with self._loading:
+            if "torch" not in sys.modules:
+                openmp.prepare_this_process()
+            from ftjobs.backends.local.generate import Engine
+
             folder = models.prepare(base, self.settings.cache).folder
             device = models.pick_device()
             key = (folder, dtype or models.pick_dtype(device))

@@ -7,7 +7,6 @@ may be streamed at once, from one thread or many: the model is locked for one to
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from ftjobs.schema import Delta, Sampling, Usage
 MAX_ADAPTERS = 8
 """Adapters kept in memory per base; the one unused for longest goes first."""
 _BASE = ""
+_UNKNOWN = "?"
 
 
 class Engine:
@@ -113,22 +113,21 @@ class Engine:
     def _forward(self, ids: torch.Tensor, cache: Any, adapter: str) -> torch.Tensor:
         with self._lock, torch.inference_mode():
             self._activate(adapter)
-            off = (
-                self.model.disable_adapter()
-                if adapter == _BASE and self._adapters
-                else contextlib.nullcontext()
+            output = self.model(
+                input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
-            with off:
-                output = self.model(
-                    input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1
-                )
             logits: torch.Tensor = output.logits[:, -1].float()
             return logits
 
     def _activate(self, adapter: str) -> None:
-        if adapter not in (_BASE, self._active):
+        if adapter == self._active:  # switching visits every layer, which takes as long as a token
+            return
+        if adapter == _BASE:
+            self.model.base_model.disable_adapter_layers()
+        else:
+            self.model.base_model.enable_adapter_layers()
             self.model.set_adapter(adapter)
-            self._active = adapter
+        self._active = adapter
 
     def _load(self, folder: Path) -> str:
         from peft import PeftModel
@@ -144,7 +143,7 @@ class Engine:
                 self.model.load_adapter(folder, adapter_name=name)
         self.model.eval()
         self._adapters[folder] = name
-        self._active = ""
+        self._active = _UNKNOWN
         if len(self._adapters) > MAX_ADAPTERS:
             self.model.delete_adapter(self._adapters.pop(next(iter(self._adapters))))
         return name

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ftjobs.backends.local import PROCESS_ENVIRONMENT
+from ftjobs.backends.local import openmp
 from ftjobs.backends.local.store import LeaseLost, News, Store, WorkerInfo, disk_is_full
 from ftjobs.errors import FtjobsError, StoreError, StoreLockedError
 from ftjobs.schema import JobError
@@ -55,7 +55,7 @@ def ensure(store: Store, cache: Path) -> bool:
         ["/bin/sh", "-c", script, "sh", str(log), *words],
         start_new_session=True,
         cwd=store.home,
-        env=PROCESS_ENVIRONMENT | os.environ,  # who set it otherwise knows better
+        env=os.environ | openmp.environment(os.environ),
         check=True,
     )
     return True

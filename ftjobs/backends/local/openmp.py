@@ -1,0 +1,52 @@
+"""How the threads of a computing process wait for each other.
+
+By default OpenMP's threads spin while they wait.  On a quiet machine that is twice as fast as
+sleeping; beside another program that computes it is ruinous, since the thread that is waited for
+may not be running.  Measured on two cores, SmolLM2-135M, tokens a second:
+
+| beside                    | spinning | sleeping |
+|---------------------------|----------|----------|
+| nothing                   | 275      | 134      |
+| one busy loop             | 44       | 142      |
+| a second training process | 5.7      | 156      |
+
+The choice must be made before torch is imported, and changes no result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+
+_LOAD = Path("/proc/loadavg")
+
+
+def environment(environ: Mapping[str, str], *, runnable: int | None = None) -> dict[str, str]:
+    """Variables to add for a process that is about to import torch.
+
+    Empty where the user has chosen already, and where no other program is computing now.
+    """
+    if "OMP_WAIT_POLICY" in environ or "GOMP_SPINCOUNT" in environ:
+        return {}
+    others = _others_running() if runnable is None else runnable
+    return {"OMP_WAIT_POLICY": "PASSIVE"} if others >= 1 else {}
+
+
+def _others_running(samples: int = 9, pause: float = 0.01) -> int:
+    """Threads of other programs that want a core at this moment; 0 where it cannot be known."""
+    seen = []
+    for _ in range(samples):
+        try:
+            seen.append(int(_LOAD.read_text().split()[3].partition("/")[0]) - 1)  # less ourselves
+        except (OSError, ValueError, IndexError):
+            return 0
+        time.sleep(pause)
+    return int(median(seen))
+
+
+def prepare_this_process() -> None:
+    """Choose for this process, if it is not too late."""
+    os.environ.update(environment(os.environ))
