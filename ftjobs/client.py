@@ -306,7 +306,7 @@ class Client:
         prompts: Iterable[Prompt],
         *,
         base: str,
-        tuned: str,
+        tuned: str | None,
         graders: Sequence[Grader] | None = None,
         sampling: Sampling = GREEDY,
         progress: Callable[[int, int], None] | None = None,

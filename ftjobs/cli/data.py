@@ -78,8 +78,13 @@ def _show(report: Report) -> None:
     more = " (and more: raise --max-errors)" if report.truncated else ""
     verdict = "ok" if report.ok else "not usable"
     say(
-        f"{report.path}: {verdict}: {report.examples} examples in {report.lines} lines, "
-        f"{report.error_count} errors, {report.warning_count} warnings{more}"
+        f"{report.path}: {verdict}: {_many(report.examples, 'example')} in "
+        f"{_many(report.lines, 'line')}, {_many(report.error_count, 'error')}, "
+        f"{_many(report.warning_count, 'warning')}{more}"
     )
     if report.issues:
         say(f"What a code means: ftjobs explain {report.issues[0].code}")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -32,11 +32,10 @@ def command(context: click.Context, app: App, as_json: bool) -> None:
 
 
 def _findings(app: App) -> list[Finding]:
-    found: list[Finding] = [
-        ("ftjobs", True, f"{ftjobs.__version__} on Python {platform.python_version()}")
-    ]
+    python = f"{ftjobs.__version__} on Python {platform.python_version()}"
+    found: list[Finding] = [("ftjobs", True, python)]
     try:
-        found.append(("backend", True, app.settings.backend))
-        return [*found, *app.client.doctor()]
+        findings = app.client.doctor()
+        return [*found, ("backend", True, app.settings.backend), *findings]
     except FtjobsError as error:
-        return [*found, ("backend", False, str(error))]
+        return [*found, ("backend", False, " ".join(filter(None, (error.message, error.hint))))]

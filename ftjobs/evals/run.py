@@ -62,7 +62,7 @@ def compare(
     prompts: Iterable[Prompt],
     *,
     base: str,
-    tuned: str,
+    tuned: str | None,
     graders: Sequence[Grader] | None = None,
     sampling: Sampling = GREEDY,
     threads: int | None = None,
@@ -77,16 +77,19 @@ def compare(
         backend: who answers.
         prompts: what is asked.
         base: name of the base model.
-        tuned: name of the tuned model.
+        tuned: name of the tuned model; None, which a job has before it succeeds, is an error.
         graders: scores; `exact()` alone by default.
         sampling: how answers are drawn; greedily by default.
         threads: requests under way at once; the backend knows best by default.
         progress: called with (answers so far, answers in all), perhaps from other threads.
 
     Raises:
-        ConfigError: there is no prompt, or `sampling.n` is not 1, or two graders share a name.
+        ConfigError: there is no prompt or no tuned model, or `sampling.n` is not 1, or two graders
+            share a name.
         BackendError: a model cannot be asked; what was not yet asked is not asked any more.
     """
+    if tuned is None:
+        raise ConfigError("there is no tuned model: its job has not succeeded")
     prompts = tuple(prompts)
     graders = (exact(),) if graders is None else tuple(graders)
     _check(prompts, graders, sampling)

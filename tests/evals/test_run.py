@@ -91,3 +91,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         attempt([ask("q")], sampling=Sampling(n=2))
     with pytest.raises(ConfigError, match="share a name"):
         attempt([ask("q")], graders=[exact(), Grader("exact", lambda a, e: 0.0)])
+
+
+def test_a_job_that_has_no_model_yet_is_said_so() -> None:
+    with pytest.raises(ConfigError, match="has not succeeded"):
+        compare(FakeBackend(), [ask("q")], base="fake-base", tuned=None)

@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from ftjobs import data
 from ftjobs.backends.local import batches, checkpoints, models
@@ -55,6 +57,7 @@ class JobRun:
         self.base = models.prepare(self.spec.model, cache, self._say)
         self.tokenizer = models.load_tokenizer(self.base.folder)
         self.saved_at = time.monotonic()
+        self.recent: list[float] = []
 
     def run(self, stop: threading.Event) -> None:
         """Train from wherever the job stands until it succeeds, is paused, or `stop` is set."""
@@ -166,8 +169,15 @@ class JobRun:
             self.owner,
             [News(f"metrics:{step.number}", text, type="metrics", data=numbers)],
             step=step.number,
-            estimated_finish=int(time.time() + (step.total - step.number) * step.seconds),
+            estimated_finish=self._estimate(step),
         )
+
+    def _estimate(self, step: Step) -> int | None:
+        """When the job may end; the first steps, which warm up, tell nothing."""
+        self.recent = [*self.recent[-19:], step.seconds]
+        if len(self.recent) < 4:
+            return None
+        return int(time.time() + (step.total - step.number) * median(self.recent))
 
     def _checkpoint(self, run: Run, step: Step) -> None:
         name = f"ckpt-step-{step.number}"
@@ -244,15 +254,18 @@ class JobRun:
 
 
 def _data_facts(model: Any, train: Sequence[Tokens]) -> Facts:
-    linears = [
-        m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "lm_head" not in n
+    head = model.get_output_embeddings()
+    adapted = [
+        module.weight.shape
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     ]
     return Facts(
         examples=len(train),
         targets=sum(tokens.targets for tokens in train),
         hidden_size=int(model.config.hidden_size),
         family=str(model.config.model_type),
-        adapter_parameters_per_rank=sum(m.in_features + m.out_features for m in linears),
+        adapter_parameters_per_rank=sum(sum(shape) for shape in adapted),
     )
 
 
