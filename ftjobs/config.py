@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ftjobs.errors import ConfigError
 
@@ -38,6 +38,11 @@ class Settings(BaseModel):
     home: Path
     cache: Path
     display: Display = "auto"
+
+    @field_validator("home", "cache")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
 
     @classmethod
     def load(
@@ -66,8 +71,6 @@ class Settings(BaseModel):
             if value := environ.get(f"FTJOBS_{name.upper()}"):
                 values[name] = value
         values |= {name: value for name, value in overrides.items() if value is not None}
-        for name in ("home", "cache"):
-            values[name] = Path(values[name]).expanduser().absolute()
         try:
             return cls(**values)
         except ValidationError as error:

@@ -1,0 +1,60 @@
+"""Settings: flag over environment over project over user over default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ftjobs.config import Settings
+from ftjobs.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "config" / "ftjobs"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_precedence(tmp_path: Path, user_folder: Path) -> None:
+    project = tmp_path / "project" / "deep"
+    project.mkdir(parents=True)
+    assert Settings.load(environ={}, cwd=project).backend == "local"
+    (user_folder / "config.toml").write_text('backend = "user"\ndisplay = "plain"\n')
+    assert Settings.load(environ={}, cwd=project).backend == "user"
+    (tmp_path / "project" / "ftjobs.toml").write_text('backend = "project"\n')
+    settings = Settings.load(environ={}, cwd=project)
+    assert (settings.backend, settings.display) == ("project", "plain")
+    environ = {"FTJOBS_BACKEND": "environment"}
+    assert Settings.load(environ=environ, cwd=project).backend == "environment"
+    assert Settings.load(environ=environ, cwd=project, backend="flag").backend == "flag"
+    assert Settings.load(environ=environ, cwd=project, backend=None).backend == "environment"
+
+
+def test_folders_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "ftjobs.toml").write_text('home = "store"\n')
+    (tmp_path / "sub").mkdir()
+    assert Settings.load(environ={}, cwd=tmp_path / "sub").home == tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("backend = ", "ftjobs.toml"),
+        ('colour = "red"', "unknown setting 'colour'"),
+        ('display = "loud"', "setting 'display'"),
+        ("backend = 3", "setting 'backend'"),
+        ("home = 3", "setting 'home'"),
+        ("\xff", "ftjobs.toml"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "ftjobs.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=reason):
+        Settings.load(environ={}, cwd=tmp_path)
+
+
+def test_empty_variables_are_not_set(tmp_path: Path) -> None:
+    assert Settings.load(environ={"FTJOBS_BACKEND": ""}, cwd=tmp_path).backend == "local"

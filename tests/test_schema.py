@@ -1,0 +1,107 @@
+"""The nouns take what services really send, and refuse what users mistype."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from ftjobs.schema import Event, File, Hyperparameters, Job, JobSpec, Metrics, Sampling
+
+JOB: dict[str, Any] = {
+    "id": "ftjob-1",
+    "created_at": 1,
+    "status": "running",
+    "model": "m",
+    "training_file": "file-1",
+}
+
+
+@pytest.mark.parametrize("error", [None, {}, {"code": None, "message": None, "param": None}])
+def test_an_empty_error_is_none(error: object) -> None:
+    assert Job.model_validate(JOB | {"error": error}).error is None
+
+
+def test_a_real_error_is_kept() -> None:
+    job = Job.model_validate(JOB | {"error": {"code": "new_word", "message": "why"}})
+    assert job.error is not None
+    assert job.error.code == "new_word"
+
+
+def test_unknown_words_and_fields_pass_through() -> None:
+    job = Job.model_validate(JOB | {"status": "defrosting", "shiny": {"new": 1}})
+    assert (job.status, job.ended) == ("defrosting", False)
+    assert job.model_dump()["shiny"] == {"new": 1}
+
+
+def test_nulls_where_collections_belong() -> None:
+    nulls = {"result_files": None, "metadata": None, "hyperparameters": None}
+    job = Job.model_validate(JOB | nulls)
+    assert (job.result_files, job.metadata, job.hyperparameters) == ((), {}, {})
+    assert Event(id="e", created_at=1, message="m", data=None).data == {}
+
+
+def test_nouns_are_frozen_and_pickle() -> None:
+    job = Job.model_validate(JOB | {"extra": 1})
+    assert pickle.loads(pickle.dumps(job)) == job
+    with pytest.raises(ValidationError):
+        job.status = "succeeded"  # type: ignore[misc]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(Metrics.model_fields)),
+        st.none() | st.floats() | st.integers() | st.text() | st.lists(st.integers()),
+    )
+)
+def test_any_numbers_in_an_event_can_be_read(data: dict[str, Any]) -> None:
+    event = Event(id="e", created_at=1, message="Step", type="metrics", data=data)
+    assert event.metrics is not None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_epochs": 0}, {"n_epochs": 51}, {"batch_size": 257}, {"learning_rate_multiplier": 0},
+        {"learning_rate_multiplier": float("inf")}, {"beta": 2.1}, {"lora_dropout": 1},
+        {"epochs": 3}, {"n_epochs": "many"}, {"validation_split": 0},
+    ],
+)  # fmt: skip
+def test_hyperparameters_outside_the_wires_ranges(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Hyperparameters(**settings)
+
+
+def test_auto_is_not_given() -> None:
+    assert Hyperparameters(n_epochs="auto", batch_size=4).given() == {"batch_size": 4}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": -1}, {"seed": 2**31}, {"suffix": ""}, {"suffix": "x" * 65}, {"model": ""},
+        {"metadata": {"k" * 65: "v"}}, {"metadata": {"k": "v" * 513}},
+        {"metadata": {str(i): "" for i in range(17)}}, {"colour": "red"},
+    ],
+)  # fmt: skip
+def test_specs_outside_the_wires_limits(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        JobSpec(**{"model": "m", "training_file": "f"} | settings)
+
+
+def test_one_stop_text_or_several() -> None:
+    assert Sampling(stop="a").stop == ("a",)
+    assert Sampling(stop=("a", "b")).stop == ("a", "b")
+    with pytest.raises(ValidationError):
+        Sampling(stop=("",))
+
+
+def test_a_file_of_the_wire() -> None:
+    file = File.model_validate(
+        {"id": "file-1", "bytes": 3, "created_at": 1, "filename": "a", "purpose": "later"}
+    )
+    assert (file.status, file.sha256) == ("processed", None)
