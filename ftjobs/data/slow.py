@@ -31,7 +31,7 @@ class Explained(NamedTuple):
 def explain_line(line: bytes, *, max_values: int = MAX_VALUES) -> Explained:
     """Every finding of one line, from left to right.  `line` carries no byte order mark."""
     text, findings = _decode(line.rstrip(b"\r\n"))
-    if text.isspace() or not text:
+    if not text.strip(" \t\r\n"):  # JSON's white space, and no other
         return Explained(None, (Finding("FT107", "blank line"),))
     root, faults = scan(text, max_values=max_values)
     if root is None and findings:

@@ -153,3 +153,13 @@ def test_whatever_passes_the_check_can_be_read(
             read(path)
     elif report.manifest.method == "supervised":
         assert len(list(read(path))) == report.manifest.rows == report.examples
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\u2028", "\x85", "\x1c", "\x0b"])
+def test_only_json_white_space_makes_a_blank_line(tmp_path: Path, space: str) -> None:
+    row = '{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}\n'
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{row} \t\r\n{row}", "utf-8")
+    assert len(list(read(path))) == len(read(path)) == 2
+    path.write_text(f"{row}{space}\n{row}", "utf-8")
+    assert [issue.code for issue in check(path).errors] == ["FT201"]
