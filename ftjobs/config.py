@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -42,7 +44,12 @@ class Settings(BaseModel):
     @field_validator("home", "cache")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        if "\0" in str(value):
+            raise ValueError("a path holds no zero byte")
+        try:
+            return value.expanduser().absolute()
+        except (RuntimeError, OSError) as error:  # no such user; the working folder is gone
+            raise ValueError(f"cannot settle {value}: {error}") from None
 
     @classmethod
     def load(
@@ -58,15 +65,12 @@ class Settings(BaseModel):
             ConfigError: a file cannot be parsed, or holds an unknown setting or a wrong value.
         """
         environ = os.environ if environ is None else environ
-        values: dict[str, Any] = {
-            "home": platformdirs.user_data_path("ftjobs", appauthor=False),
-            "cache": platformdirs.user_cache_path("ftjobs", appauthor=False),
-        }
-        user_file = platformdirs.user_config_path("ftjobs", appauthor=False) / "config.toml"
-        project_file = _nearest("ftjobs.toml", cwd or Path.cwd())
-        for path in (user_file, project_file):
-            if path is not None and path.is_file():
-                values |= _read(path, allowed=set(cls.model_fields))
+        values: dict[str, Any] = {}
+        with suppress(RuntimeError):  # a user without a home folder: it must be said, then
+            values["home"] = platformdirs.user_data_path("ftjobs", appauthor=False)
+            values["cache"] = platformdirs.user_cache_path("ftjobs", appauthor=False)
+        for path in _files(cwd):
+            values |= _read(path, allowed=set(cls.model_fields))
         for name in cls.model_fields:
             if value := environ.get(f"FTJOBS_{name.upper()}"):
                 values[name] = value
@@ -78,27 +82,40 @@ class Settings(BaseModel):
             name = str(first["loc"][0])
             raise ConfigError(
                 f"setting {name!r}: {first['msg']}",
-                hint=f"It comes from a flag, FTJOBS_{name.upper()}, ftjobs.toml or {user_file}.",
+                hint=f"It comes from a flag, FTJOBS_{name.upper()}, ftjobs.toml or config.toml.",
             ) from None
 
 
-def _nearest(name: str, folder: Path) -> Path | None:
-    for parent in (folder, *folder.parents):
-        if (parent / name).is_file():
-            return parent / name
-    return None
+def _files(cwd: Path | None) -> Iterator[Path]:
+    """The settings files that there are, the strongest last."""
+    with suppress(RuntimeError):  # no home folder
+        user_file = platformdirs.user_config_path("ftjobs", appauthor=False) / "config.toml"
+        if _is_file(user_file):
+            yield user_file
+    with suppress(FileNotFoundError):  # the working folder is gone
+        folder = cwd or Path.cwd()
+        found = (parent / "ftjobs.toml" for parent in (folder, *folder.parents))
+        yield from islice(filter(_is_file, found), 1)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that this user may not search
+        return False
 
 
 def _read(path: Path, *, allowed: set[str]) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if unknown := sorted(set(values) - allowed):
         raise ConfigError(
             f"{path}: unknown setting {unknown[0]!r}", hint=f"Known: {', '.join(sorted(allowed))}."
         )
     for name in ("home", "cache"):  # relative to the file that says it, not to the working folder
-        if isinstance(values.get(name), str):
-            values[name] = path.parent / Path(values[name]).expanduser()
+        value = values.get(name)
+        if isinstance(value, str) and not value.startswith("~"):
+            values[name] = path.parent / value
     return values

@@ -48,6 +48,9 @@ def test_folders_are_relative_to_the_file_that_names_them(tmp_path: Path) -> Non
         ("backend = 3", "setting 'backend'"),
         ("home = 3", "setting 'home'"),
         ("\xff", "ftjobs.toml"),
+        ("a = " + "[" * 100_000, "ftjobs.toml"),
+        ('home = "a\\u0000b"', "setting 'home'"),
+        ('cache = "~nosuchuser/x"', "setting 'cache'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -58,3 +61,29 @@ def test_mistakes_are_named(tmp_path: Path, text: str, reason: str) -> None:
 
 def test_empty_variables_are_not_set(tmp_path: Path) -> None:
     assert Settings.load(environ={"FTJOBS_BACKEND": ""}, cwd=tmp_path).backend == "local"
+
+
+def test_a_user_without_a_home_folder_must_name_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*args: object, **options: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    for name in ("user_data_path", "user_cache_path", "user_config_path"):
+        monkeypatch.setattr(f"platformdirs.{name}", nowhere)
+    with pytest.raises(ConfigError, match="setting 'home'"):
+        Settings.load(environ={}, cwd=tmp_path)
+    environ = {"FTJOBS_HOME": str(tmp_path), "FTJOBS_CACHE": str(tmp_path)}
+    assert Settings.load(environ=environ, cwd=tmp_path).home == tmp_path
+
+
+def test_a_working_folder_that_is_gone_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert Settings.load(environ={}).backend == "local"
+    with pytest.raises(ConfigError, match="setting 'home'"):
+        Settings.load(environ={"FTJOBS_HOME": "store"})
