@@ -11,7 +11,6 @@ accuracies are fractions from 0 to 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -118,6 +117,8 @@ class JobSpec(_Closed):
     @classmethod
     def _wire_limits(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         for key, text in value.items():
+            if any("\ud800" <= char <= "\udfff" for char in key + text):
+                raise ValueError("metadata is text that UTF-8 can hold")
             if len(key) > 64 or len(text) > 512:
                 raise ValueError(
                     f"metadata {key[:64]!r}: keys have at most 64 characters, values at most 512"
@@ -243,13 +244,13 @@ def _real(value: Any) -> float | None:
     # Services write "N/A" and "" where they measured nothing.
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _count(value: Any) -> int | None:
     number = _real(value)
-    return int(number) if number is not None and math.isfinite(number) else None
+    return int(number) if number is not None and abs(number) < 2**63 else None
 
 
 _Real = Annotated[float | None, BeforeValidator(_real)]

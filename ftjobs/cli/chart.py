@@ -41,8 +41,9 @@ class Scale:
 
     def y(self, value: float) -> int:
         """The dot row of a value, 0 on top."""
-        span = (self.high - self.low) or 1.0
-        return round((self.high - value) / span * (4 * self.rows - 1))
+        top = self.high / 2  # of halves, the difference is always finite
+        span = (top - self.low / 2) or 1.0
+        return round((top - value / 2) / span * (4 * self.rows - 1))
 
 
 def draw(

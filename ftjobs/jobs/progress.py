@@ -8,6 +8,7 @@ for tick in client.follow(job):
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -62,7 +63,7 @@ class Progress:
             step=steps[-1][1].step if steps else self.step,
             total=next((m.total_steps for _, m in reversed(known) if m.total_steps), self.total),
             train=_merged(self.train, ((m.step, m.train_loss) for _, m in steps)),
-            valid=_merged(self.valid, ((m.step, _valid_loss(m)) for _, m in steps)),
+            valid=_merged(self.valid, ((m.step, valid_loss(m)) for _, m in steps)),
             tokens_per_second=speeds[-1] if speeds else self.tokens_per_second,
             checkpoints=_unique((*self.checkpoints, *_checkpoints(events))),
             tail=(*self.tail, *(e for e in events if e.type != "metrics"))[-TAIL:],
@@ -98,13 +99,16 @@ class Progress:
         return None if self.heard is None else max(0.0, now - self.heard)
 
 
-def _valid_loss(metrics: Metrics) -> float | None:
+def valid_loss(metrics: Metrics) -> float | None:
+    """The validation loss: of the whole validation set where it was measured."""
     return metrics.valid_loss if metrics.full_valid_loss is None else metrics.full_valid_loss
 
 
 def _speed(event: Event) -> float | None:
     speed = event.data.get("tokens_per_second")
-    return float(speed) if isinstance(speed, int | float) and speed >= 0 else None
+    if not isinstance(speed, int | float):
+        return None
+    return float(speed) if 0 <= speed <= sys.float_info.max else None
 
 
 def _merged(series: Series, points: Iterable[tuple[int | None, float | None]]) -> Series:

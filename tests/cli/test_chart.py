@@ -51,3 +51,10 @@ def test_any_series_fits_its_grid(
     drawn = {cell.of for row in grid for cell in row}
     assert ("mark" in drawn) == any(math.isfinite(v) for _, v in marks)
     assert drawn <= {"", "line", "mark"}
+
+
+def test_the_widest_span_of_values_is_drawn() -> None:
+    grid, low, high = draw([(1, 1e308), (2, -1e308)], (), columns=2, rows=2)
+    assert (low, high) == (-1e308, 1e308)
+    assert text(grid)[0].strip()
+    assert text(grid)[1].strip()

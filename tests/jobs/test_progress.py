@@ -100,3 +100,12 @@ def test_numbers_that_are_none_are_left_out(data: dict[str, Any]) -> None:
 def test_a_loss_that_is_not_finite_is_kept_for_the_eye() -> None:
     progress = Progress(JOB).seen(JOB, [metrics(1, step=1, train_loss=math.nan)])
     assert math.isnan(progress.train[0][1])
+
+
+def test_numbers_that_no_machine_holds_are_not_measured() -> None:
+    huge = 10**400
+    event = metrics(1, step=huge, total_steps=1e308, train_loss=huge, tokens_per_second=huge)
+    progress = Progress(JOB).seen(JOB, [event, metrics(9**15, step=2, total_steps=1e308)])
+    assert (progress.step, progress.total, progress.train) == (2, None, ())
+    assert progress.tokens_per_second is None
+    assert progress.eta(0.0) is None
