@@ -347,8 +347,11 @@ def _id(job: Job | str) -> str:
 
 def _conversation(messages: Messages) -> tuple[ChatMessage, ...]:
     if isinstance(messages, str):
-        return (ChatMessage(role="user", content=messages),)
+        messages = (ChatMessage(role="user", content=messages),)
     try:
-        return tuple(ChatMessage.model_validate(message) for message in messages)
+        conversation = tuple(ChatMessage.model_validate(message) for message in messages)
+        for message in conversation:
+            message.model_dump_json()  # raises for half a surrogate pair, which cannot be sent
     except ValueError:
-        raise ConfigError('a message is {"role": "user", "content": "..."}') from None
+        raise ConfigError('a message is {"role": "user", "content": "..."} in UTF-8') from None
+    return conversation

@@ -10,6 +10,8 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -48,6 +50,7 @@ def root() -> None:
 
 def main(args: Sequence[str] | None = None, *, connect: Connect = connect) -> int:
     """Run one command and return its exit code; `connect` makes the client from the settings."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Japanese gets "?", no crash
@@ -58,13 +61,17 @@ def main(args: Sequence[str] | None = None, *, connect: Connect = connect) -> in
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return ExitCode.USAGE
     except BrokenPipeError:
         return _close_pipe()
     except FtjobsError as error:
         _explain(error, debug=app.debug)
         return error.exit_code
+    except OSError as error:  # such as standard output on a full disk
+        say(f"error: {clean_line(str(error))}")
+        return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback by default
         say(f"unexpected {type(error).__name__}: {clean_line(str(error))}")
         say("This is a bug in ftjobs.  Run it with --debug to see where.")
@@ -72,6 +79,13 @@ def main(args: Sequence[str] | None = None, *, connect: Connect = connect) -> in
             traceback.print_exc()
         return ExitCode.FAILED
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _open_closed_streams() -> None:
+    """Let a stream that the caller closed (`>&-`) read nothing, or swallow what is written."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - kept
 
 
 def _explain(error: FtjobsError, *, debug: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,10 @@ def command(
         with _history(app.settings.home / "chat_history"):
             _converse(talk)
         return
-    question = sys.stdin.read() if prompt is None else prompt
+    try:
+        question = sys.stdin.read() if prompt is None else prompt
+    except UnicodeDecodeError:
+        raise click.UsageError("the question is not UTF-8 text") from None
     if not question.strip():
         raise click.UsageError("there is no question: give PROMPT, or pipe one in")
     _answer_once(talk, question, as_json=as_json)
@@ -140,6 +143,8 @@ def _lines() -> Iterator[str]:
             yield input("> ")
         except KeyboardInterrupt:
             click.echo()
+        except UnicodeDecodeError:
+            say("That was not UTF-8 text.")
         except EOFError:
             click.echo()
             return
@@ -186,10 +191,11 @@ def _history(path: Path) -> Iterator[None]:
         path.touch(mode=0o600)
         readline.read_history_file(path)
     except OSError as error:
-        say(f"no history: {path}: {error.strerror}")
+        say(clean_line(f"no history: {path}: {error.strerror}"))
         yield
         return
     try:
         yield
     finally:
-        readline.write_history_file(path)
+        with suppress(OSError):  # a full disk loses the history, not the conversation
+            readline.write_history_file(path)

@@ -78,7 +78,7 @@ def _show(report: Report) -> None:
     more = " (and more: raise --max-errors)" if report.truncated else ""
     verdict = "ok" if report.ok else "not usable"
     say(
-        f"{report.path}: {verdict}: {_many(report.examples, 'example')} in "
+        f"{clean_line(str(report.path))}: {verdict}: {_many(report.examples, 'example')} in "
         f"{_many(report.lines, 'line')}, {_many(report.error_count, 'error')}, "
         f"{_many(report.warning_count, 'warning')}{more}"
     )

@@ -63,7 +63,7 @@ def choose(wanted: str, is_terminal: bool, environ: Mapping[str, str]) -> str:
 def attach_command(app: App, job_id: str) -> str:
     """The command that watches this job from the same place."""
     backend = ["--backend", app.backend] if app.backend else []
-    return shlex.join(["ftjobs", *backend, "watch", job_id])
+    return shlex.join(["ftjobs", *backend, "watch", clean_line(job_id)])
 
 
 class Quiet:

@@ -26,7 +26,7 @@ def command(context: click.Context, app: App, as_json: bool) -> None:
         if as_json:
             emit({"name": name, "ok": well, "text": text})
         else:
-            click.echo(f"{MARKS[well]}  {name}: {clean_line(text)}")
+            click.echo(f"{MARKS[well]}  {clean_line(f'{name}: {text}')}")
     if any(well is False for _, well, _ in findings):
         context.exit(ExitCode.FAILED)
 
@@ -36,6 +36,6 @@ def _findings(app: App) -> list[Finding]:
     found: list[Finding] = [("ftjobs", True, python)]
     try:
         findings = app.client.doctor()
-        return [*found, ("backend", True, app.settings.backend), *findings]
     except FtjobsError as error:
         return [*found, ("backend", False, " ".join(filter(None, (error.message, error.hint))))]
+    return [*found, ("backend", True, app.settings.backend), *findings]

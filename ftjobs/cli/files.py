@@ -7,7 +7,7 @@ import sys
 import click
 
 from ftjobs.cli.app import App, Group, json_option, pass_app
-from ftjobs.cli.show import emit, say, show_pairs, show_table, size, when
+from ftjobs.cli.show import clean_line, emit, say, show_pairs, show_table, size, when
 
 
 @click.group(cls=Group)
@@ -66,4 +66,4 @@ def delete_files(app: App, files: tuple[str, ...], as_json: bool) -> None:
     """Delete FILES, by id."""
     for file in files:
         app.client.delete_file(file)
-        emit({"id": file, "deleted": True}) if as_json else say(f"Deleted {file}.")
+        emit({"id": file, "deleted": True}) if as_json else say(f"Deleted {clean_line(file)}.")

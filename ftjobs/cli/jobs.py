@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from ftjobs.cli.app import App, Group, json_option, pass_app
 from ftjobs.cli.show import clean_line, emit, say, show_pairs, show_table, when
 from ftjobs.client import Client
 from ftjobs.errors import NotFoundError
+from ftjobs.jobs.progress import valid_loss
 from ftjobs.schema import Job
 
 
@@ -48,7 +48,8 @@ def one_job(command: Callable[..., Any]) -> Callable[..., Any]:
 @pass_app
 def list_jobs(app: App, limit: int, metadata: dict[str, str] | None, as_json: bool) -> None:
     """Jobs, newest first."""
-    found = list(islice(app.client.jobs(metadata=metadata), limit))
+    newest = app.client.jobs(metadata=metadata)
+    found = [job for _, job in zip(range(limit), newest, strict=False)]
     if as_json:
         for job in found:
             emit(job)
@@ -114,7 +115,7 @@ def list_checkpoints(app: App, job: str, as_json: bool) -> None:
         (
             str(c.step_number),
             _number(c.metrics.train_loss),
-            _number(c.metrics.full_valid_loss or c.metrics.valid_loss),
+            _number(valid_loss(c.metrics)),
             c.fine_tuned_model_checkpoint,
         )
         for c in found
@@ -134,7 +135,7 @@ def list_metrics(app: App, job: str, as_json: bool) -> None:
         return
     rows = [
         (
-            str(m.step or ""),
+            "" if m.step is None else str(m.step),
             _number(m.train_loss),
             _number(m.train_mean_token_accuracy),
             _number(m.valid_loss),
@@ -175,4 +176,4 @@ def _steered(job: Job, *, as_json: bool) -> None:
     if as_json:
         emit(job)
     else:
-        say(f"Job {job.id} is {job.status}.")
+        say(clean_line(f"Job {job.id} is {job.status}."))

@@ -37,7 +37,7 @@ def pull_model(app: App, model: str, as_json: bool) -> None:
     ftjobs models pull smollm2-135m
     """
     found = app.client.pull(model, say=lambda line: say(clean_line(line)))
-    emit(found) if as_json else say(f"Model {found.id} is ready.")
+    emit(found) if as_json else say(f"Model {clean_line(found.id)} is ready.")
 
 
 @command.command("delete")
@@ -48,4 +48,4 @@ def delete_models(app: App, models: tuple[str, ...], as_json: bool) -> None:
     """Delete fine-tuned MODELS with their checkpoints."""
     for model in models:
         app.client.delete_model(model)
-        emit({"id": model, "deleted": True}) if as_json else say(f"Deleted {model}.")
+        emit({"id": model, "deleted": True}) if as_json else say(f"Deleted {clean_line(model)}.")

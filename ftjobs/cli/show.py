@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import click
@@ -13,8 +14,9 @@ from ftjobs.reports.cells import clean, table
 
 
 def say(message: str) -> None:
-    """A message for people, on standard error."""
-    click.echo(message, err=True)
+    """A message for people, on standard error.  One that cannot be written is no failure."""
+    with suppress(OSError):
+        click.echo(message, err=True)
 
 
 def clean_line(text: str) -> str:
@@ -24,10 +26,14 @@ def clean_line(text: str) -> str:
 
 def emit(value: object) -> None:
     """`value` as one line of JSON on standard output.  A number that is none becomes null."""
-    from pydantic_core import to_json
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(to_json(value, inf_nan_mode="null", ensure_ascii=not utf8).decode())
+    try:
+        line = to_json(value, inf_nan_mode="null", ensure_ascii=not utf8).decode()
+    except PydanticSerializationError:  # half a surrogate pair: a file name that is no UTF-8
+        line = json.dumps(to_jsonable_python(value, inf_nan_mode="null"))
+    click.echo(line)
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:

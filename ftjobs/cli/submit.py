@@ -59,8 +59,8 @@ def command(app: App, /, train: Path, watch: bool, as_json: bool, **options: Any
     if as_json:
         emit(job)
     else:
-        click.echo(job.id)
-        say(f"Job {job.id} is {job.status}.")
+        click.echo(clean_line(job.id))
+        say(clean_line(f"Job {job.id} is {job.status}."))
     if watch:
         follow(app, job, display_for(app.settings, as_json=as_json))
     elif not as_json:

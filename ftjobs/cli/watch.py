@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import FrameType
+from typing import Any
 
 import click
 
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import Display, attach_command, display_for
 from ftjobs.cli.jobs import job_id
-from ftjobs.cli.show import say
+from ftjobs.cli.show import clean_line, say
 from ftjobs.errors import NotFoundError
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import check_succeeded, has_ended
 from ftjobs.schema import Job
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds; NaN, which passes every comparison with a bound, is none."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The seconds that a text stands for."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 @click.command(cls=Command)
 @click.argument("job", required=False)
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Then exit 8.")
+@click.option("--timeout", type=Seconds(min=0), metavar="SECONDS", help="Then exit 8.")
 @click.option("--once", is_flag=True, help="Look once, and leave.")
 @click.option(
     "--every",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=10,
     show_default=True,
     metavar="SECONDS",
@@ -67,7 +84,7 @@ def follow(
                 progress = progress.seen(tick.job, tick.events)
                 display.show(tick, progress)
     except KeyboardInterrupt:
-        say(f"\nStopped watching; job {job.id} goes on. Watch it again:")
+        say(f"\nStopped watching; job {clean_line(job.id)} goes on. Watch it again:")
         say(f"  {attach_command(app, job.id)}")
         raise
     if has_ended(progress.job):
