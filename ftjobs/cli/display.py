@@ -13,7 +13,7 @@ from typing import Protocol
 import click
 
 from ftjobs.cli.app import App
-from ftjobs.cli.show import clean_line, emit, span, when
+from ftjobs.cli.show import can_redraw, clean_line, emit, span, when
 from ftjobs.config import Settings
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import Tick, has_ended
@@ -56,8 +56,7 @@ def choose(wanted: str, is_terminal: bool, environ: Mapping[str, str]) -> str:
     """The name of the display: what was asked for, or full on a terminal that can draw."""
     if wanted != "auto":
         return wanted
-    plain = not is_terminal or environ.get("CI") or environ.get("TERM") == "dumb"
-    return "plain" if plain else "full"
+    return "full" if is_terminal and can_redraw(environ) else "plain"
 
 
 def attach_command(app: App, job_id: str) -> str:

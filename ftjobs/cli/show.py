@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
+from types import FrameType
 
 import click
 
@@ -86,14 +89,36 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
+def can_redraw(environ: Mapping[str, str]) -> bool:
+    """Whether a terminal of this environment is more than a log."""
+    return not environ.get("CI") and environ.get("TERM") != "dumb"
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, drawn only on a terminal, and a function that moves it."""
-    hidden = not sys.stderr.isatty()
-    with click.progressbar(length=0, label=label, file=sys.stderr, hidden=hidden) as bar:
+    """A bar on standard error, if that is a terminal that can draw, and a function to move it."""
+    can_draw = sys.stderr.isatty() and can_redraw(os.environ)
+    with (
+        terminated_cleanly() if can_draw else nullcontext(),
+        click.progressbar(length=0, label=label, file=sys.stderr, hidden=not can_draw) as bar,
+    ):
 
         def move(done: int, total: int) -> None:
             bar.length = total
             bar.update(done - bar.pos)
 
         yield move
+
+
+@contextmanager
+def terminated_cleanly() -> Iterator[None]:
+    """Let SIGTERM unwind, so that whatever draws gives the terminal back; jobs go on."""
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
-from types import FrameType
 from typing import Any
 
 import click
@@ -15,7 +11,7 @@ import click
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import Display, attach_command, display_for
 from ftjobs.cli.jobs import job_id
-from ftjobs.cli.show import clean_line, say
+from ftjobs.cli.show import clean_line, say, terminated_cleanly
 from ftjobs.errors import NotFoundError
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import check_succeeded, has_ended
@@ -79,7 +75,7 @@ def follow(
     progress = Progress(job)
     ticks = app.client.follow(job, timeout=timeout)
     try:
-        with _terminated_cleanly(), display:
+        with terminated_cleanly(), display:
             for tick in islice(ticks, 1) if once else ticks:
                 progress = progress.seen(tick.job, tick.events)
                 display.show(tick, progress)
@@ -98,17 +94,3 @@ def _newest_unfinished(app: App) -> Job:
     raise NotFoundError(
         "no job is under way", hint="ftjobs watch latest shows the last one; ftjobs jobs list all."
     )
-
-
-@contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """Let SIGTERM unwind, so that the display gives the terminal back; the job goes on."""
-
-    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-        raise SystemExit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

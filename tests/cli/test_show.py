@@ -1,8 +1,10 @@
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.cli.show import size, span, when
+from ftjobs.cli.show import progress_bar, size, span, when
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,17 @@ def test_size(count: int) -> None:
     number, unit = size(count).split()
     factor = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
     assert float(number) * factor == pytest.approx(count, abs=0.05 * factor)
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("CI", "1"), ("TERM", "xterm")])
+def test_a_bar_is_drawn_only_where_lines_can_be_redrawn(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    with progress_bar("Uploading") as move:
+        move(1, 2)
+    assert bool(terminal.getvalue()) == (value == "xterm")

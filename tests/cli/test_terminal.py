@@ -192,3 +192,16 @@ def test_a_question_may_be_piped(environ: dict[str, str]) -> None:
     assert '"object":"chat.completion"' in chat("--json", said="hello").stdout
     nothing = chat(said=" \n")
     assert (nothing.returncode, nothing.stdout) == (2, "")
+
+
+def test_a_terminated_command_gives_the_cursor_back(
+    terminal: Open, environ: dict[str, str]
+) -> None:
+    prompts = Path(environ["HOME"]) / "many.jsonl"
+    prompts.write_text('{"messages": [{"role": "user", "content": "x"}]}\n' * 30_000, "utf-8")
+    models = ("--base", "fake-base", "--tuned", "fake-base", "--grader", "exact")
+    screen = terminal("1", "compare", str(prompts), *models)
+    screen.read_until(HIDE_CURSOR)
+    screen.process.send_signal(signal.SIGTERM)
+    assert screen.wait() == 143
+    assert screen.shown.rindex(SHOW_CURSOR) > screen.shown.rindex(HIDE_CURSOR)
