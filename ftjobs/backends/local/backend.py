@@ -6,6 +6,7 @@ fast.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import secrets
 import sys
@@ -126,7 +127,8 @@ class LocalBackend:
         news, error = self._check(spec)
         job = self.store.create_job(spec, news=news, error=error)
         if not job.ended:
-            worker.ensure(self.store, self.settings.cache)
+            with contextlib.suppress(StoreError):  # the job stands: failing now would double it
+                worker.ensure(self.store, self.settings.cache)
         return job
 
     def _check(self, spec: JobSpec) -> tuple[list[News], JobError | None]:
@@ -305,7 +307,8 @@ class LocalBackend:
         """What was looked at, whether it is well (None: nothing wrong, nothing there), and how."""
         missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
         info = self.store.worker()
-        alive = info is not None and time.time() - info.heartbeat_at < 3 * worker.HEARTBEAT
+        age = time.time() - info.heartbeat_at if info else -1.0
+        alive = 0 <= age < 3 * worker.HEARTBEAT
         ready = not missing and models.is_ready(models.DEFAULT_MODEL, self.settings.cache)
         return [
             ("store", True, str(self.store.home)),
@@ -332,7 +335,5 @@ class LocalBackend:
 
 def _absolute(model: str) -> str:
     """A folder's full path, since the worker runs elsewhere; any other name as it is."""
-    path = Path(model).expanduser()
-    if model != models.DEFAULT_MODEL and path.is_dir():
-        return str(path.absolute())
-    return model
+    folder = None if model == models.DEFAULT_MODEL else models.as_folder(model)
+    return str(folder) if folder else model

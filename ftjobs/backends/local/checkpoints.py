@@ -93,8 +93,10 @@ def _published(folder: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
             with path.open("rb") as written:
                 os.fsync(written.fileno())
         sync_folder(draft)
-        if folder.exists():  # an earlier try of the same step, equal by construction, or damaged
-            shutil.rmtree(folder)
+        if folder.exists():
+            if verify(folder) == {**facts, "files": digests}:
+                return  # an earlier try of the same step, and somebody may be reading it
+            folder.rename(folder.with_name(f".draft-damaged-{draft.name}"))
         draft.rename(folder)
         sync_folder(folder.parent)
     finally:

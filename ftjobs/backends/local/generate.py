@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Any
 
 import torch
 
+from ftjobs.backends.local.checkpoints import verify
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
 from ftjobs.backends.local.render import Renderer
+from ftjobs.errors import ModelError
 from ftjobs.schema import Delta, Sampling, Usage
 
 MAX_ADAPTERS = 8
@@ -32,9 +35,12 @@ class Engine:
     def __init__(self, folder: Path, *, dtype: str, device: str) -> None:
         self.folder, self.device = folder, device
         self.model = load_model(folder, dtype=dtype, device=device)
-        self.context_length = int(getattr(self.model.config, "max_position_embeddings", 1 << 20))
+        self.context_length = int(
+            getattr(self.model.config, "max_position_embeddings", None) or 1 << 20
+        )
         self._renderers: dict[Path, Renderer] = {}
         self._adapters: dict[Path, str] = {}
+        self._users: Counter[str] = Counter()
         self._active = _BASE
         self._lock = threading.Lock()
 
@@ -60,6 +66,15 @@ class Engine:
         limit = min(room, sampling.max_tokens or room)
         with self._lock:
             name = self._load(adapter) if adapter else _BASE
+            self._users[name] += 1
+        try:
+            yield from self._answers(renderer, prompt, limit, sampling, name)
+        finally:
+            self._users[name] -= 1
+
+    def _answers(
+        self, renderer: Renderer, prompt: list[int], limit: int, sampling: Sampling, name: str
+    ) -> Iterator[Delta]:
         writers = [
             Writer(index, renderer.tokenizer, renderer.stops, sampling.stop)
             for index in range(sampling.n)
@@ -135,6 +150,8 @@ class Engine:
         if folder in self._adapters:
             self._adapters[folder] = self._adapters.pop(folder)  # now the most recently used
             return self._adapters[folder]
+        if verify(folder) is None:
+            raise ModelError(f"the checkpoint {folder.name} is damaged or gone")
         name = f"adapter-{secrets.token_hex(4)}"
         with quietly():
             if not isinstance(self.model, PeftModel):
@@ -144,8 +161,10 @@ class Engine:
         self.model.eval()
         self._adapters[folder] = name
         self._active = _UNKNOWN
-        if len(self._adapters) > MAX_ADAPTERS:
-            self.model.delete_adapter(self._adapters.pop(next(iter(self._adapters))))
+        idle = [old for old, used in self._adapters.items() if not self._users[used]]
+        for old in idle[: max(0, len(self._adapters) - MAX_ADAPTERS)]:
+            if old != folder:
+                self.model.delete_adapter(self._adapters.pop(old))
         return name
 
     def _renderer(self, folder: Path) -> Renderer:
@@ -218,6 +237,8 @@ def choose(
     `frequency_penalty * count + presence_penalty * (count > 0)` from the logits.  `top_p` keeps
     the smallest set of tokens that has this probability (Holtzman et al. 2019).
     """
+    if logits.isnan().any():
+        raise ValueError("its weights give no numbers")
     logits = logits - counts * (sampling.frequency_penalty or 0.0)
     logits = logits - (counts > 0) * (sampling.presence_penalty or 0.0)
     temperature = 1.0 if sampling.temperature is None else sampling.temperature

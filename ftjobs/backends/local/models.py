@@ -57,13 +57,13 @@ def is_ready(name: str, cache: Path) -> bool:
     if name == DEFAULT_MODEL:
         gguf = _packaged_gguf()
         return bool(gguf and (_converted_folder(gguf, cache) / "config.json").is_file())
-    return _as_folder(name) is not None or _cached_snapshot(name) is not None
+    return as_folder(name) is not None or _cached_snapshot(name) is not None
 
 
 def is_name(name: str) -> bool:
     """True if `name` could be a base model: the alias, an existing folder, or like a hub id."""
     hub_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)
-    return name == DEFAULT_MODEL or bool(hub_id) or _as_folder(name) is not None
+    return name == DEFAULT_MODEL or bool(hub_id) or as_folder(name) is not None
 
 
 def require(name: str) -> None:
@@ -74,7 +74,7 @@ def require(name: str) -> None:
     """
     if name == DEFAULT_MODEL and _packaged_gguf():
         return
-    if folder := _as_folder(name):
+    if folder := as_folder(name):
         _require_safetensors(folder, name)
         return
     repo = _HUB_ID if name == DEFAULT_MODEL else name
@@ -96,7 +96,7 @@ def prepare(name: str, cache: Path, say: Say = lambda _line: None) -> BaseModel:
     gguf = _packaged_gguf() if name == DEFAULT_MODEL else None
     if gguf:
         folder = _convert(gguf, cache, say)
-    elif found := _as_folder(name):
+    elif found := as_folder(name):
         folder = found
     else:
         require(name)
@@ -116,7 +116,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 — broken files raise anything at all
         raise ModelError(f"the tokenizer in {folder} cannot be loaded: {_line(error)}") from None
     if not tokenizer.chat_template:
         raise ModelError(
@@ -139,15 +139,19 @@ def load_model(folder: Path, *, dtype: str, device: str) -> Any:
 
     try:
         with quietly():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, found = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 — as above
         raise ModelError(f"the model in {folder} cannot be loaded: {_line(error)}") from None
+    if missing := [*found["missing_keys"], *found["mismatched_keys"]]:
+        # transformers would fill them with random numbers and say so in a warning.
+        raise ModelError(f"the weights in {folder} are not whole: {len(missing)} tensors missing")
     return model.requires_grad_(False).eval().to(device)
 
 
@@ -180,13 +184,11 @@ def render_text(
     Raises:
         ValueError: the template refuses these messages.
     """
-    import jinja2
-
     try:
         text = tokenizer.apply_chat_template(
             messages, tools=tools, tokenize=False, add_generation_prompt=prompt
         )
-    except (jinja2.TemplateError, TypeError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 — a template is a program of somebody else's
         raise ValueError(f"the chat template refuses these messages: {_line(error)}") from None
     return str(text)
 
@@ -195,8 +197,15 @@ def template_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]
     """Messages as chat templates expect them: tool arguments parsed, text parts joined.
 
     Raises:
-        ValueError: a part is not text; images need a model that sees.
+        ValueError: a part is not text (images need a model that sees), or is not of its form.
     """
+    try:
+        return _template_messages(messages)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a message is not of the wire's form: {_line(error)}") from None
+
+
+def _template_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
     plain = []
     for message in messages:
         item = message.model_dump(exclude_none=True, exclude={"weight"})
@@ -239,9 +248,13 @@ def quietly() -> Iterator[None]:
 # --- where models come from -------------------------------------------------------------------
 
 
-def _as_folder(name: str) -> Path | None:
-    path = Path(name).expanduser()
-    return path.absolute() if path.is_dir() else None
+def as_folder(name: str) -> Path | None:
+    """The folder that `name` is, if it is one."""
+    try:
+        path = Path(name).expanduser()
+        return path.absolute() if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, no such user, a NUL
+        return None
 
 
 def _require_safetensors(folder: Path, name: str) -> None:
@@ -373,8 +386,9 @@ def _fingerprint(folder: Path) -> str:
             digest.update(path.name.encode() + path.read_bytes())
         elif path.suffix == ".safetensors":
             with path.open("rb") as weights:
-                header = weights.read(int.from_bytes(weights.read(8), "little"))
-            digest.update(f"{path.name} {path.stat().st_size} ".encode() + header)
+                size = path.stat().st_size  # a broken file may claim any length
+                header = weights.read(min(int.from_bytes(weights.read(8), "little"), size))
+            digest.update(f"{path.name} {size} ".encode() + header)
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ verified; one that cannot be masked for certain is refused, never guessed.
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +46,11 @@ class Renderer:
 
     def prompt(self, messages: list[dict[str, Any]], tools: Any = None) -> list[int]:
         """The tokens that a model reads before it answers.  ValueError if there is no way."""
-        self._refuse_reserved(messages)
-        return self._encode(render_text(self.tokenizer, messages, tools=tools, prompt=True))
+        self._refuse_reserved(messages, tools)
+        ids = self._encode(render_text(self.tokenizer, messages, tools=tools, prompt=True))
+        if not ids:
+            raise ValueError("the chat template makes no text of this prompt")
+        return ids
 
     def example(self, example: Example) -> Tokens:
         """Token ids and mask of one example.
@@ -68,7 +72,7 @@ class Renderer:
 
     def _mask(self, example: Example) -> tuple[list[int], list[bool]]:
         messages = template_messages(example.messages)
-        self._refuse_reserved(messages)
+        self._refuse_reserved(messages, example.tools)
         text = render_text(self.tokenizer, messages, tools=example.tools, prompt=False)
         turns = [
             index
@@ -78,6 +82,8 @@ class Renderer:
         if not turns:
             raise ValueError("no assistant turn is trained")
         starts = [self._start(text, messages[:index], example.tools) for index in turns]
+        if example.tools and starts[0] == self._start_without_tools(messages[: turns[0]]):
+            raise ValueError("the chat template does not show the model its tools")
         pieces = self._pieces(text, starts)
         ids, supervised = list(pieces[0]), [False] * len(pieces[0])
         for index, piece in zip(turns, pieces[1:], strict=True):
@@ -96,6 +102,9 @@ class Renderer:
                 "from the whole, so what the model would be asked cannot be trained"
             )
         return len(prefix)
+
+    def _start_without_tools(self, before: list[dict[str, Any]]) -> int:
+        return len(render_text(self.tokenizer, before, prompt=True))
 
     def _pieces(self, text: str, starts: list[int]) -> list[list[int]]:
         """Token ids of the text before, between and after `starts`."""
@@ -125,6 +134,9 @@ class Renderer:
     def _verify(self, answer: list[int], message: dict[str, Any]) -> None:
         if sum(token in self.stops for token in answer) != 1 or answer[-1] not in self.stops:
             raise ValueError("a trained turn must hold one stop token, at its end")
+        for call in message.get("tool_calls", ()):
+            if call["function"]["name"] not in self._decode(answer):
+                raise ValueError("the chat template leaves out the tool calls of an answer")
         content = message["content"].strip()
         if content and content not in self._decode(answer):
             raise ValueError(
@@ -133,19 +145,23 @@ class Renderer:
                 else "the chat template leaves out a part of the answer"
             )
 
-    def _refuse_reserved(self, messages: list[dict[str, Any]]) -> None:
+    def _refuse_reserved(self, messages: list[dict[str, Any]], tools: Any = None) -> None:
         """Text that spells a special token would be read as that token."""
         reserved = set(self.tokenizer.all_special_tokens)
-        for message in messages:
-            if any(token in message["content"] for token in reserved):
+        for part in (*messages, *(tools or ())):
+            text = json.dumps(part, ensure_ascii=False, default=str)
+            if any(token in text for token in reserved):
                 raise ValueError(
-                    f"a {message['role']} message holds one of the model's reserved tokens "
+                    "a message or tool holds one of the model's reserved tokens "
                     f"({', '.join(sorted(reserved))})"
                 )
 
     def _encode(self, text: str) -> list[int]:
         # Templates write the start token themselves; adding another one is the double-BOS fault.
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        try:
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        except TypeError:  # half of a surrogate pair
+            raise ValueError("the text is not valid Unicode") from None
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))

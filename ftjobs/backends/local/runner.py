@@ -68,9 +68,9 @@ class JobRun:
                 self._checkpoint(run, step)
             if stop.is_set() or status == "pausing":
                 self._save_state(run)
-                self._stop(status)
-                return
-            if step.ends_epoch or time.monotonic() - self.saved_at > SAVE_SECONDS:
+                if self._stop(stop):
+                    return
+            elif step.ends_epoch or time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self._save_state(run)
         self._succeed(run, recipe)
 
@@ -86,12 +86,17 @@ class JobRun:
         if stored:
             self._require_same_base(stored)
             recipe = Recipe(**stored["recipe"])
+            if recipe.device != device:
+                raise TrainingError(
+                    f"the job began on {recipe.device}, which is not here", code="device_missing"
+                )
         else:
             machine = Machine(dtype, device, torch.get_num_threads())
             recipe = resolve(
                 self.spec.hyperparameters, _data_facts(model, train), machine, seed=seed
             )
-            self._announce(recipe, train, valid)
+            self._fix(recipe)
+        self._announce(recipe, train, valid)
         torch.set_num_threads(recipe.threads)
         run = Run(add_adapter(model, recipe), recipe, train, valid)
         if found := checkpoints.newest_state(self.folder):
@@ -103,7 +108,7 @@ class JobRun:
         return self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
 
     def _examples(self, model: Any, seed: int) -> tuple[list[Tokens], list[Tokens]]:
-        limit = int(getattr(model.config, "max_position_embeddings", 1 << 20))
+        limit = int(getattr(model.config, "max_position_embeddings", None) or 1 << 20)
         asked = self.spec.hyperparameters.context_length
         if asked and asked > limit:
             raise TrainingError(
@@ -133,7 +138,7 @@ class JobRun:
                 hint="Put the old files back and resume the job, or submit a new one.",
             )
 
-    def _announce(self, recipe: Recipe, train: Sequence[Tokens], valid: Sequence[Tokens]) -> None:
+    def _fix(self, recipe: Recipe) -> None:
         self.store.set_recipe(
             self.job_id,
             self.owner,
@@ -144,6 +149,8 @@ class JobRun:
                 "base": self.base.fingerprint,
             },
         )
+
+    def _announce(self, recipe: Recipe, train: Sequence[Tokens], valid: Sequence[Tokens]) -> None:
         tokens, targets = sum(len(t.ids) for t in train), sum(t.targets for t in train)
         held = f", {len(valid):,} for validation" if valid else ""
         self._say(
@@ -180,6 +187,7 @@ class JobRun:
         return int(time.time() + (step.total - step.number) * median(self.recent))
 
     def _checkpoint(self, run: Run, step: Step) -> None:
+        run.require_finite()
         name = f"ckpt-step-{step.number}"
         facts = {**self._facts(run), "fine_tuned_model_checkpoint": f"{self._name()}:{name}"}
         checkpoints.save_adapter(self.folder / name, run.model, self.tokenizer, facts)
@@ -200,11 +208,13 @@ class JobRun:
         checkpoints.prune_states(self.folder, keep=2)
         self.saved_at = time.monotonic()
 
-    def _stop(self, status: str) -> None:
-        if status == "pausing":
-            self.store.finish(self.job_id, self.owner, "paused")
-        else:
+    def _stop(self, stop: threading.Event) -> bool:
+        """Leave the job, paused or to the next worker; False if the pause was taken back."""
+        if self.store.pause_now(self.job_id, self.owner):
+            return True
+        if stop.is_set():
             self.store.release(self.job_id, self.owner)
+        return stop.is_set()
 
     # --- after the last step -----------------------------------------------------------------
 

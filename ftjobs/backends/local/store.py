@@ -107,17 +107,21 @@ class Store:
         with _translated(home):
             for folder in (home, home / "files", home / "jobs"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._transaction() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {VERSION}")
+        version = self._version()
+        if version == 0:
+            with self._transaction() as db:
+                if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
+                    for statement in _SCHEMA.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {VERSION}")
         if version > VERSION:
             raise StoreError(
                 f"{self._path} was written by a newer ftjobs (format {version}, this is {VERSION})",
                 hint="Upgrade ftjobs, or set FTJOBS_HOME to another folder.",
             )
+
+    def _version(self) -> int:
+        return int(self._rows("PRAGMA user_version")[0][0])
 
     # --- files ----------------------------------------------------------------------------
 
@@ -130,16 +134,16 @@ class Store:
         progress: Progress | None = None,
     ) -> File:
         """Copy a file in.  The id comes from name, purpose and bytes: the same file once only."""
-        filename = filename or path.name
+        filename = os.fsencode(filename or path.name).decode("utf-8", "replace")
         with _translated(self.home):
             temporary, digest, size = self._copy(path, progress)
         try:
             identity = f"{purpose}\0{filename}\0{digest}".encode()
             file_id = f"file-{hashlib.sha256(identity).hexdigest()[:24]}"
-            with _translated(self.home):
-                temporary.replace(self.file_path(file_id))
-                sync_folder(self.home / "files")
             with self._transaction() as db:
+                if not self.file_path(file_id).exists():  # else a job may be reading it
+                    temporary.replace(self.file_path(file_id))
+                    sync_folder(self.home / "files")
                 db.execute(
                     "INSERT OR IGNORE INTO files (id, filename, bytes, purpose, created_at, sha256)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
@@ -196,7 +200,7 @@ class Store:
                         hint=f"Cancel it first: ftjobs jobs cancel {row['id']}",
                     )
             db.execute("DELETE FROM files WHERE id = ?", (file_id,))
-        self.file_path(file_id).unlink(missing_ok=True)
+            self.file_path(file_id).unlink(missing_ok=True)
 
     # --- jobs, as their owner sees them ------------------------------------------------------
 
@@ -326,6 +330,12 @@ class Store:
         if not job.ended:
             raise InvalidRequestError(f"{model} belongs to job {job.id}, which is {job.status}")
         whole = model == job.fine_tuned_model
+        newest = self.checkpoints(job.id)[-1].fine_tuned_model_checkpoint
+        if job.fine_tuned_model and model == newest:
+            raise InvalidRequestError(
+                f"{model} is what {job.fine_tuned_model} stands for",
+                hint=f"Delete the whole model: ftjobs models delete {job.fine_tuned_model}",
+            )
         with self._transaction() as db:
             rows = db.execute(
                 "DELETE FROM checkpoints WHERE job_id = ? AND (? OR name = ?) RETURNING folder",
@@ -384,7 +394,7 @@ class Store:
             elif row["crashes"] + 1 >= MAX_CRASHES:
                 error = JobError(
                     code="worker_crashed",
-                    message=f"The worker died {MAX_CRASHES} times without finishing a step. "
+                    message=f"The worker died {MAX_CRASHES} times without getting further. "
                     f"The usual cause is too little memory; {self.home / 'worker.log'} has more.",
                 )
                 _finish(db, row["id"], "failed", error=error)
@@ -499,14 +509,29 @@ class Store:
             )
             _finish(db, job_id, status, error=error)
 
+    def pause_now(self, job_id: str, owner: str) -> bool:
+        """Grant a pause that was asked for.  False if it has been taken back: go on."""
+        with self._owned(job_id, owner) as db:
+            query = "SELECT 1 FROM jobs WHERE id = ? AND status = 'pausing'"
+            if db.execute(query, (job_id,)).fetchone() is None:
+                return False
+            _insert_events(db, job_id, [_numbered(db, job_id, "paused", "Job paused")])
+            db.execute(
+                "UPDATE jobs SET status = 'paused', owner = NULL, estimated_finish = NULL"
+                " WHERE id = ?",
+                (job_id,),
+            )
+            return True
+
     def release(self, job_id: str, owner: str) -> None:
         """Hand an unfinished job back; the next worker goes on with it."""
         with self._owned(job_id, owner) as db:
             message = "The worker was asked to stop; the job goes on with the next one"
             _insert_events(db, job_id, [_numbered(db, job_id, "released", message)])
             db.execute(
-                "UPDATE jobs SET status = 'queued', owner = NULL, estimated_finish = NULL"
-                " WHERE id = ?",
+                "UPDATE jobs SET"
+                " status = CASE status WHEN 'pausing' THEN 'paused' ELSE 'queued' END,"
+                " owner = NULL, estimated_finish = NULL WHERE id = ?",
                 (job_id,),
             )
 
@@ -555,6 +580,8 @@ class Store:
             try:
                 db.row_factory = sqlite3.Row
                 return db.execute(query, values).fetchall()
+            except UnicodeEncodeError:  # an id that no store has given out
+                return []
             finally:
                 db.close()
 

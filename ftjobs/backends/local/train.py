@@ -180,6 +180,15 @@ class Run:
         for group in batches.micro_batches(lengths, budget=self.recipe.micro_batch_tokens):
             yield [examples[position] for position in group]
 
+    def require_finite(self) -> None:
+        """TrainingError if the last update has left the numbers."""
+        if not all(bool(torch.isfinite(value).all()) for value in self.parameters.values()):
+            raise TrainingError(
+                f"the adapter's weights are not finite after step {self.done}",
+                code="weights_not_finite",
+                hint="A lower learning_rate_multiplier usually helps.",
+            )
+
     def state(self) -> dict[str, torch.Tensor]:
         """Adapter and optimiser moments by name, with the number of steps taken."""
         tensors = {"done": torch.tensor(self.done)}

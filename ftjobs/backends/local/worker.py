@@ -26,7 +26,13 @@ from filelock import FileLock, Timeout
 
 from ftjobs.backends.local import openmp
 from ftjobs.backends.local.store import LeaseLost, News, Store, WorkerInfo, disk_is_full
-from ftjobs.errors import FtjobsError, StoreError, StoreLockedError
+from ftjobs.errors import (
+    DatasetError,
+    FtjobsError,
+    ModelError,
+    StoreError,
+    StoreLockedError,
+)
 from ftjobs.schema import JobError
 
 HEARTBEAT = 2.0
@@ -45,9 +51,12 @@ def ensure(store: Store, cache: Path) -> bool:
         lock.acquire()
     except Timeout:
         return False
+    except OSError as error:
+        raise StoreError(f"{_lock_path(store)} cannot be locked: {error.strerror}") from None
     lock.release()
     log = store.home / "worker.log"
-    words = [sys.executable, "-m", __name__, "--home", str(store.home), "--cache", str(cache)]
+    # -P: a file of the user's in the working folder must not stand in for a module.
+    words = [sys.executable, "-P", "-m", __name__, "--home", str(store.home), "--cache", str(cache)]
     # The shell puts the worker into the background and ends, so it is no child of ours: it
     # survives us, and we need not wait for it.
     script = 'log=$1; shift; "$@" >>"$log" 2>&1 </dev/null &'
@@ -72,18 +81,20 @@ def serve(store: Store, cache: Path, *, idle: float = IDLE) -> None:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     owner = secrets.token_hex(8)
     while not stop.is_set():
-        with _lock(store), _heartbeat(store, owner):
-            _serve_until_idle(store, cache, owner, idle, stop)
+        with _lock(store) as lock_file, _heartbeat(store, owner):
+            _serve_until_idle(store, cache, owner, idle, stop, lock_file)
         # A job that came while we let go of the lock was told that a worker lives: look again.
         if not store.waiting():
             return
 
 
 def _serve_until_idle(
-    store: Store, cache: Path, owner: str, idle: float, stop: threading.Event
+    store: Store, cache: Path, owner: str, idle: float, stop: threading.Event, lock_file: int | None
 ) -> None:
     last = time.monotonic()
     while not stop.is_set() and time.monotonic() - last < idle:
+        if _inode(store) != lock_file:
+            raise StoreLockedError(f"{store.home} was removed or replaced under this worker")
         job_id = store.claim(owner)
         if job_id is None:
             stop.wait(0.2)
@@ -102,7 +113,9 @@ def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.
         JobRun(store, cache, owner, job_id).run(stop)
     except LeaseLost as lost:
         _say(f"{job_id}: stopped, it is {lost.status}")
-    except Exception as error:  # noqa: BLE001 — whatever it is, it ends this job and no other
+    except Exception as error:
+        if isinstance(error, StoreError) and not disk_is_full(error):
+            raise  # it may pass: the job stays as it is, and the next worker goes on with it
         if not isinstance(error, FtjobsError):
             traceback.print_exc()  # into worker.log
         with contextlib.suppress(LeaseLost):
@@ -131,14 +144,17 @@ def _code(error: Exception) -> str:
         return "out_of_memory"
     if isinstance(error, ImportError):
         return "missing_dependency"
-    return "invalid_model" if isinstance(error, FtjobsError) else "internal_error"
+    if isinstance(error, DatasetError):
+        return "invalid_training_file"
+    return "invalid_model" if isinstance(error, ModelError) else "internal_error"
 
 
 @contextlib.contextmanager
-def _lock(store: Store) -> Iterator[None]:
+def _lock(store: Store) -> Iterator[int | None]:
+    """Hold the store's lock; gives the number of the file that is locked."""
     try:
         with FileLock(_lock_path(store), timeout=1):  # `ensure` holds it for an instant
-            yield
+            yield _inode(store)
     except Timeout:
         holder = store.worker()
         who = f"process {holder.pid} on {holder.host}" if holder else "another process"
@@ -167,6 +183,13 @@ def _heartbeat(store: Store, owner: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def _inode(store: Store) -> int | None:
+    try:
+        return _lock_path(store).stat().st_ino
+    except OSError:
+        return None
 
 
 def _lock_path(store: Store) -> Path:
