@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from ftjobs.errors import ConfigError, DatasetError
 from ftjobs.schema import ChatMessage, Issue
@@ -107,6 +108,8 @@ def _json(line: bytes) -> dict[str, Any]:
         raise _Wrong(f"not UTF-8 at byte {error.start + 1}", "") from None
     except json.JSONDecodeError as error:
         raise _Wrong(f"not JSON: {error.msg} at column {error.colno}", "") from None
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        raise _Wrong("not JSON that can be read: a number is too long", "") from None
     except RecursionError:
         raise _Wrong("not JSON that can be read: nested too deeply", "") from None
     if not isinstance(row, dict):
@@ -122,11 +125,16 @@ def _messages(value: object) -> tuple[ChatMessage, ...]:
 
 def _message(entry: object, index: int) -> ChatMessage:
     try:
-        return ChatMessage.model_validate(entry)
+        message = ChatMessage.model_validate(entry)
+        message.model_dump_json()
+    except PydanticSerializationError:
+        pointer = f"/messages/{index}"
+        raise _Wrong("half of a surrogate pair in a string", pointer) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         pointer = "/".join(["/messages", str(index), *map(str, first["loc"][:1])])
         raise _Wrong(first["msg"], pointer) from None
+    return message
 
 
 def _last_answer(

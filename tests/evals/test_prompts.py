@@ -51,6 +51,8 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(tmp_path: Path) -> None:
         ('{"messages": [', "not JSON", ""),
         ("[1]", "not a JSON object", ""),
         ("[" * 100_000, "nested too deeply", ""),
+        ("9" * 5000, "a number is too long", ""),
+        (r'{"messages": [{"role": "user", "content": "\ud800"}]}', "surrogate", "/messages/0"),
         ({}, "messages is a list", "/messages"),
         ({"messages": []}, "messages is a list", "/messages"),
         ({"messages": ["q"]}, "dictionary", "/messages/0"),
