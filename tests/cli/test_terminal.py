@@ -162,6 +162,8 @@ def test_a_conversation(terminal: Open, tmp_path: Path) -> None:
         ("\x03", ""),
         ("last", "turns=2"),
     ]:
+        if line == "\x03":
+            time.sleep(0.2)  # readline shows its prompt a moment before it heeds signals
         screen.type(line + ("\n" if line != "\x03" else ""))
         screen.read_until(reply)
         screen.read_until_prompt()
@@ -201,7 +203,7 @@ def test_a_terminated_command_gives_the_cursor_back(
     prompts.write_text('{"messages": [{"role": "user", "content": "x"}]}\n' * 30_000, "utf-8")
     models = ("--base", "fake-base", "--tuned", "fake-base", "--grader", "exact")
     screen = terminal("1", "compare", str(prompts), *models)
-    screen.read_until(HIDE_CURSOR)
+    screen.read_until("1%")
     screen.process.send_signal(signal.SIGTERM)
     assert screen.wait() == 143
     assert screen.shown.rindex(SHOW_CURSOR) > screen.shown.rindex(HIDE_CURSOR)
