@@ -28,7 +28,11 @@ def command() -> None:
     show_default=True,
     help="Whose rules count.",
 )
-@click.option("--max-errors", type=click.IntRange(min=1), help="Stop after so many findings.")
+@click.option(
+    "--max-errors",
+    type=click.IntRange(min=1),
+    help="Keep at most so many errors and so many warnings.",
+)
 @json_option
 @click.pass_context
 def check_files(

@@ -221,6 +221,8 @@ class LocalBackend:
 
     def delete_model(self, model: str) -> None:
         """Delete a fine-tuned model with its checkpoints, or one checkpoint."""
+        if models.is_name(model):
+            raise InvalidRequestError(f"{model} is a base model, which ftjobs does not delete")
         self.store.delete_model(model)
 
     def pull(self, model: str, *, say: Callable[[str], None] = lambda _line: None) -> Model:

@@ -35,6 +35,29 @@ def environment(environ: Mapping[str, str], *, runnable: int | None = None) -> d
     return {"OMP_WAIT_POLICY": "PASSIVE"} if others >= 1 else {}
 
 
+class Pace:
+    """Notices that spinning has become ruinous since this process chose it."""
+
+    def __init__(self) -> None:
+        self._rates: list[float] = []
+
+    def collapsed(self, rate: float, *, runnable: int | None = None) -> bool:
+        """Take the rate of one more step (any unit).  True if it is time to sleep instead.
+
+        That is when three steps in a row made less than a quarter of the best pace kept up
+        before, or one made less than a twentieth, and another program is computing.  Never where
+        the user or `environment` chose.
+        """
+        self._rates.append(rate)
+        if len(self._rates) < 9 or "OMP_WAIT_POLICY" in os.environ:
+            return False
+        usual = median(sorted(self._rates)[-5:])
+        if max(self._rates[-3:]) > usual / 4 and rate > usual / 20:
+            return False
+        others = _others_running() if runnable is None else runnable
+        return bool(environment(os.environ, runnable=others))
+
+
 def _others_running(samples: int = 9, pause: float = 0.01) -> int:
     """Threads of other programs that want a core at this moment; 0 where it cannot be known."""
     seen = []

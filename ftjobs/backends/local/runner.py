@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ftjobs import data
 from ftjobs.backends.local import batches, checkpoints, models
+from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.recipe import Facts, Machine, Recipe, resolve
 from ftjobs.backends.local.render import Renderer, Tokens
 from ftjobs.backends.local.store import News, Store
@@ -59,20 +60,26 @@ class JobRun:
         self.saved_at = time.monotonic()
         self.recent: list[float] = []
 
-    def run(self, stop: threading.Event) -> None:
-        """Train from wherever the job stands until it succeeds, is paused, or `stop` is set."""
+    def run(self, stop: threading.Event) -> bool:
+        """Train from wherever the job stands until it succeeds, is paused, or `stop` is set.
+
+        True if the job was handed back because this process is too slow for a crowded machine.
+        """
         run, recipe = self._prepare()
+        pace = Pace()
         for step in run:
             status = self._record(step)
             if step.ends_epoch:
                 self._checkpoint(run, step)
-            if stop.is_set() or status == "pausing":
+            crowded = pace.collapsed(step.tokens / step.seconds)
+            if crowded or stop.is_set() or status == "pausing":
                 self._save_state(run)
-                if self._stop(stop):
-                    return
+                if self._leave(crowded or stop.is_set()):
+                    return crowded
             elif step.ends_epoch or time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self._save_state(run)
         self._succeed(run, recipe)
+        return False
 
     # --- before the first step ---------------------------------------------------------------
 
@@ -152,10 +159,11 @@ class JobRun:
 
     def _announce(self, recipe: Recipe, train: Sequence[Tokens], valid: Sequence[Tokens]) -> None:
         tokens, targets = sum(len(t.ids) for t in train), sum(t.targets for t in train)
+        epochs = f"{recipe.n_epochs} epoch{'' if recipe.n_epochs == 1 else 's'}"
         held = f", {len(valid):,} for validation" if valid else ""
         self._say(
             f"Training on {len(train):,} examples ({tokens:,} tokens, {targets:,} supervised)"
-            f"{held}: {recipe.n_epochs} epochs, batch size {recipe.batch_size}, "
+            f"{held}: {epochs}, batch size {recipe.batch_size}, "
             f"learning rate {recipe.learning_rate:.3g}, LoRA r={recipe.lora_r} "
             f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}, seed {recipe.seed}",
             key="recipe",
@@ -208,13 +216,13 @@ class JobRun:
         checkpoints.prune_states(self.folder, keep=2)
         self.saved_at = time.monotonic()
 
-    def _stop(self, stop: threading.Event) -> bool:
-        """Leave the job, paused or to the next worker; False if the pause was taken back."""
+    def _leave(self, must: bool) -> bool:
+        """Leave the job, paused or to the next worker; False if a pause was taken back."""
         if self.store.pause_now(self.job_id, self.owner):
             return True
-        if stop.is_set():
+        if must:
             self.store.release(self.job_id, self.owner)
-        return stop.is_set()
+        return must
 
     # --- after the last step -----------------------------------------------------------------
 

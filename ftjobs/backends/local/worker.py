@@ -99,18 +99,29 @@ def _serve_until_idle(
         if job_id is None:
             stop.wait(0.2)
             continue
-        run_job(store, cache, owner, job_id, stop)
+        if run_job(store, cache, owner, job_id, stop):
+            _start_over()
         last = time.monotonic()
 
 
-def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.Event) -> None:
-    """Run one claimed job to its end, to a pause, or to the worker's own end."""
+def _start_over() -> None:
+    """Become a fresh worker whose threads sleep while they wait.  The lock goes with this image."""
+    _say("the machine is crowded: starting over with threads that sleep while they wait")
+    environ = os.environ | openmp.environment({}, runnable=1)
+    os.execve(sys.executable, sys.orig_argv, environ)  # noqa: S606 — our own command line again
+
+
+def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.Event) -> bool:
+    """Run one claimed job to its end, to a pause, or to the worker's own end.
+
+    True if the job was handed back so that this process may start over.
+    """
     store.keep_reserve()
     try:
         # Imported here: torch takes seconds, and a store without jobs does not need it.
         from ftjobs.backends.local.runner import JobRun
 
-        JobRun(store, cache, owner, job_id).run(stop)
+        return JobRun(store, cache, owner, job_id).run(stop)
     except LeaseLost as lost:
         _say(f"{job_id}: stopped, it is {lost.status}")
     except Exception as error:
@@ -120,6 +131,7 @@ def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.
             traceback.print_exc()  # into worker.log
         with contextlib.suppress(LeaseLost):
             _give_up(store, owner, job_id, error)
+    return False
 
 
 def _give_up(store: Store, owner: str, job_id: str, error: Exception) -> None:
