@@ -257,8 +257,7 @@ class Store:
         with self._transaction() as db:
             row = _must_be_open(db, job_id, "paused")
             if row["status"] == "queued":
-                _insert_events(db, job_id, [_numbered(db, job_id, "paused", "Job paused")])
-                db.execute("UPDATE jobs SET status = 'paused' WHERE id = ?", (job_id,))
+                _pause(db, job_id)
             elif row["status"] == "running":
                 db.execute("UPDATE jobs SET status = 'pausing' WHERE id = ?", (job_id,))
         return self.job(job_id)
@@ -387,10 +386,7 @@ class Store:
         ).fetchall()
         for row in orphans:
             if row["status"] == "pausing":
-                _insert_events(db, row["id"], [_numbered(db, row["id"], "paused", "Job paused")])
-                db.execute(
-                    "UPDATE jobs SET status = 'paused', owner = NULL WHERE id = ?", (row["id"],)
-                )
+                _pause(db, row["id"])
             elif row["crashes"] + 1 >= MAX_CRASHES:
                 error = JobError(
                     code="worker_crashed",
@@ -495,12 +491,7 @@ class Store:
         with self._owned(job_id, owner) as db:
             _insert_events(db, job_id, news)
             if status == "paused":
-                _insert_events(db, job_id, [_numbered(db, job_id, "paused", "Job paused")])
-                db.execute(
-                    "UPDATE jobs SET status = 'paused', owner = NULL, estimated_finish = NULL"
-                    " WHERE id = ?",
-                    (job_id,),
-                )
+                _pause(db, job_id)
                 return
             db.execute(
                 "UPDATE jobs SET fine_tuned_model = ?, result_file = ?, trained_tokens = ?"
@@ -515,12 +506,7 @@ class Store:
             query = "SELECT 1 FROM jobs WHERE id = ? AND status = 'pausing'"
             if db.execute(query, (job_id,)).fetchone() is None:
                 return False
-            _insert_events(db, job_id, [_numbered(db, job_id, "paused", "Job paused")])
-            db.execute(
-                "UPDATE jobs SET status = 'paused', owner = NULL, estimated_finish = NULL"
-                " WHERE id = ?",
-                (job_id,),
-            )
+            _pause(db, job_id)
             return True
 
     def release(self, job_id: str, owner: str) -> None:
@@ -678,6 +664,14 @@ def _numbered(
     """An event that may happen several times in a job."""
     count = db.execute("SELECT COUNT(*) FROM events WHERE job_id = ?", (job_id,)).fetchone()[0]
     return News(f"{key}:{count}", message, level=level)
+
+
+def _pause(db: sqlite3.Connection, job_id: str) -> None:
+    _insert_events(db, job_id, [_numbered(db, job_id, "paused", "Job paused")])
+    db.execute(
+        "UPDATE jobs SET status = 'paused', owner = NULL, estimated_finish = NULL WHERE id = ?",
+        (job_id,),
+    )
 
 
 def _finish(db: sqlite3.Connection, job_id: str, status: str, *, error: JobError | None) -> None:
