@@ -112,10 +112,18 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def terminated_cleanly() -> Iterator[None]:
-    """Let SIGTERM unwind, so that whatever draws gives the terminal back; jobs go on."""
+    """Let SIGTERM give the terminal its cursor back before it ends the process; jobs go on.
+
+    The handler raises nothing: an exception between a lock and its release, say inside a thread
+    pool, would leave the lock taken and hang the process for good.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-        raise SystemExit(128 + number)
+        for stream in (sys.stdout, sys.stderr):
+            if stream.isatty():
+                os.write(stream.fileno(), b"\x1b[?25h\n")
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     previous = signal.signal(signal.SIGTERM, leave)
     try:

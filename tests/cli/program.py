@@ -2,7 +2,7 @@
 
     python program.py STEPS [ARGUMENTS]
 
-What is left of the job when the command is over goes to the file named by JOB_AFTER.
+The file named by CANCELLED appears if anybody cancels a job.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from pathlib import Path
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
 from ftjobs.client import Client
+from ftjobs.schema import Job
 
 TRAIN = Path(__file__).parents[2] / "datasets/support/train.jsonl"
 
 
+class _Backend(FakeBackend):
+    def cancel(self, job_id: str) -> Job:
+        Path(os.environ["CANCELLED"]).touch()
+        return super().cancel(job_id)
+
+
 def run(steps: int, *args: str) -> int:
     """Run one command; its exit code."""
-    client = Client(FakeBackend(steps=steps, answers=lambda model, messages: _answer(messages)))
-    job = client.submit(TRAIN, model="fake-base", suffix="s")
-    try:
-        return main(args, connect=lambda settings: client)
-    finally:
-        Path(os.environ["JOB_AFTER"]).write_text(client.job(job).status, "utf-8")
+    client = Client(_Backend(steps=steps, answers=lambda model, messages: _answer(messages)))
+    client.submit(TRAIN, model="fake-base", suffix="s")
+    return main(args, connect=lambda settings: client)
 
 
 def _answer(messages: object) -> str:
