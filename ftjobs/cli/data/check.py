@@ -1,4 +1,4 @@
-"""`ftjobs data`: datasets on disk; no backend is asked."""
+"""`ftjobs data check`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from pathlib import Path
 
 import click
 
-from ftjobs.cli.app import Group, json_option
+from ftjobs.cli.app import Command, json_option
 from ftjobs.cli.show import clean_line, emit, say
 from ftjobs.data import Report, check
 from ftjobs.data.targets import TARGETS
 from ftjobs.errors import ExitCode
 
 
-@click.group(cls=Group)
-def command() -> None:
-    """Check datasets."""
-
-
-@command.command("check")
+@click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--for",
@@ -35,7 +30,7 @@ def command() -> None:
 )
 @json_option
 @click.pass_context
-def check_files(
+def command(
     context: click.Context,
     files: tuple[Path, ...],
     target: str,

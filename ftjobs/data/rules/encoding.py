@@ -1,0 +1,64 @@
+"""The bytes: FT1xx."""
+
+from __future__ import annotations
+
+from ftjobs.data.rules.rule import Rule
+
+TABLE: tuple[Rule, ...] = (
+    Rule(
+        "FT101",
+        "byte order mark at the start",
+        "warning",
+        "Strict JSON readers refuse the first line of such a file.",
+        'Save the file as UTF-8 without a byte order mark (in Excel and Notepad: not "with BOM").',
+    ),
+    Rule(
+        "FT102",
+        "byte order mark inside the file",
+        "error",
+        "It is not JSON.  It appears where files that start with one were joined.",
+        "Remove the byte order marks, then join the files.",
+    ),
+    Rule(
+        "FT103",
+        "UTF-16 or UTF-32",
+        "error",
+        "JSON Lines is UTF-8; services read nothing else.",
+        "Convert it, for example: iconv -f UTF-16 -t UTF-8 IN > OUT.",
+    ),
+    Rule(
+        "FT104",
+        "not UTF-8",
+        "error",
+        "The line holds bytes that no UTF-8 text has, so its text cannot be known.",
+        "Convert it from its real encoding, for example: iconv -f SHIFT_JIS -t UTF-8 IN > OUT.",
+    ),
+    Rule(
+        "FT105",
+        "binary file",
+        "error",
+        "The file is no text: a spreadsheet, a database, an image or a damaged file.",
+        "Export the data as JSON Lines: one JSON object a line, in UTF-8.",
+    ),
+    Rule(
+        "FT106",
+        "compressed file",
+        "error",
+        "Compressed files are not read yet, and services do not take them.",
+        "Decompress it first, for example with gzip -d or zstd -d.",
+    ),
+    Rule(
+        "FT107",
+        "blank line",
+        "warning",
+        "Most readers skip blank lines; some services refuse the file.",
+        "Remove the line.",
+    ),
+    Rule(
+        "FT108",
+        "half of a surrogate pair",
+        "error",
+        "The escape stands for no character, so the text cannot be written as UTF-8.",
+        "Write the character itself; the text was probably cut in the middle of an emoji.",
+    ),
+)
