@@ -408,7 +408,8 @@ class Issue(_Closed):
 
     `line` and `column` count from 1 (column in characters; None where a line as a whole is
     meant, line None where the file as a whole is).  `pointer` is the JSON Pointer (RFC 6901) of
-    the value inside the line.
+    the value inside the line.  `fingerprint` stays the same as long as the line does, wherever it
+    moves: baselines know an issue by it.  `fixable` says whether `data check --fix` repairs it.
     """
 
     code: str
@@ -419,6 +420,8 @@ class Issue(_Closed):
     column: int | None = None
     pointer: str = ""
     hint: str = ""
+    fingerprint: str = ""
+    fixable: Literal["safe", "unsafe"] | None = None
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.path, self.line, self.column) if part)
