@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import accumulate, islice
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from ftjobs.data.checker import lines_of, opened
+from ftjobs.data.dataset import Dataset
+from ftjobs.data.sniff import BOM
+from ftjobs.data.tokens import Row, TokenCounter, images, is_trained, row_of, texts
+from ftjobs.errors import TrainingError
+
+MOST_LABELS = 50
+"""Different answers that still count as labels."""
+
+LONGEST_LABEL = 64
+"""Characters of an answer that still counts as a label."""
 
 _FINE = 7
 """An octave has 2**7 bins while counting: a percentile is at most 1/128 off."""
@@ -47,17 +61,18 @@ class Statistics(BaseModel):
 
     `rows` are the lines that are not blank, `examples` those of them that could be read as an
     example; all other numbers are about the examples.  `messages` counts messages by their
-    role, `turns` is the number of messages per example, `characters` that of all texts.
-
-    Token numbers are None without a counter.  `counter` names it and `exact` says whether it is
-    the model's own tokenizer or an estimate.  `answer_tokens` are the trained ones.  `cut`
-    counts examples longer than `context` tokens (None: not known), and `answers_cut` those of
-    them that lose trained tokens.  `uncounted` examples could not be counted, for example
-    because the chat template refuses them; they are in no token number.
+    role, `turns` is the number of messages per example, `characters` that of all texts, calls
+    included.
 
     `labels` is how often each answer occurs, most frequent first, if the answers are short
-    labels (at most 50 different ones of at most 64 characters, each twice on average); None
-    otherwise.
+    labels: at most 50 different ones of at most 64 characters, each twice on average.
+
+    Token numbers are None without a counter.  `counter` names it and `exact` says whether it is
+    the model's own tokenizer or an estimate.  `tokens` are those of each row, `answer_tokens`
+    the trained ones.  Rows longer than `context` tokens (None: not known) are counted in `cut`,
+    their tokens beyond it in `cut_tokens`, and in `answers_cut` those rows that lose trained
+    tokens.  `uncounted` rows are in no token number: the model cannot be shown them.  The two
+    examples of a preference are one row: the prompt once, and both outputs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,8 +92,111 @@ class Statistics(BaseModel):
     tokens: Histogram | None = None
     answer_tokens: Histogram | None = None
     cut: int = 0
+    cut_tokens: int = 0
     answers_cut: int = 0
     uncounted: int = 0
+
+
+def statistics(
+    source: str | os.PathLike[str] | Dataset, counter: TokenCounter | None = None
+) -> Statistics:
+    """Count what a file holds, in one pass.
+
+    The file need not be valid: lines that are no example are counted as rows, and passed over.
+
+    Raises:
+        ConfigError: the file cannot be opened or read.
+    """
+    path = source.path if isinstance(source, Dataset) else Path(source)
+    survey = _Survey(counter)
+    with opened(path) as file:
+        for number, line in enumerate(lines_of(file), start=1):
+            if line is None:
+                survey.rows += 1
+            elif not (line := line.removeprefix(BOM) if number == 1 else line).isspace():
+                survey.line(line, number)
+    return survey.statistics()
+
+
+class _Survey:
+    """The state of one pass."""
+
+    def __init__(self, counter: TokenCounter | None) -> None:
+        self.rows = 0
+        self._counter = counter
+        self._method: str | None = None
+        self._messages: Counter[str] = Counter()
+        self._sums: Counter[str] = Counter()
+        self._turns, self._tokens, self._answers = Tally(), Tally(), Tally()
+        self._labels: Counter[str] | None = Counter()
+
+    def line(self, line: bytes, number: int) -> None:
+        """Count one line that is not blank."""
+        self.rows += 1
+        row = row_of(line, number)
+        if row is None:
+            return
+        self._method = self._method or row.method
+        self._sums["examples"] += 1
+        self._contents(row)
+        self._label(row)
+        if self._counter is not None:
+            self._lengths(row, self._counter)
+
+    def _contents(self, row: Row) -> None:
+        self._turns.add(len(row.messages))
+        for message in row.messages:
+            self._messages[message.role] += 1
+            self._sums["tool_calls"] += len(message.tool_calls or ())
+            self._sums["images"] += images(message)
+            self._sums["characters"] += sum(map(len, texts(message)))
+
+    def _label(self, row: Row) -> None:
+        """Count the answer, until there is one that is no label."""
+        if self._labels is None:
+            return
+        last = row.messages[-1] if row.messages else None
+        answer = last.content if last and is_trained(last) and not last.tool_calls else None
+        if isinstance(answer, str) and row.method == "supervised" and len(answer) <= LONGEST_LABEL:
+            self._labels[answer] += 1
+        if self._labels.total() < self._sums["examples"] or len(self._labels) > MOST_LABELS:
+            self._labels = None
+
+    def _lengths(self, row: Row, counter: TokenCounter) -> None:
+        try:
+            first, *others = [counter.count(example) for example in row.examples]
+        except TrainingError:
+            self._sums["uncounted"] += 1
+            return
+        counts = (first, *others)
+        self._tokens.add(first.total + sum(count.answer for count in others))
+        self._answers.add(sum(count.answer for count in counts))
+        self._sums["cut"] += any(count.cut for count in counts)
+        self._sums["cut_tokens"] += sum(count.cut for count in counts)
+        self._sums["answers_cut"] += any(count.answer_cut for count in counts)
+
+    def statistics(self) -> Statistics:
+        """What has been counted."""
+        counter = self._counter
+        return Statistics(
+            rows=self.rows,
+            method=self._method,
+            messages=dict(self._messages.most_common()),
+            turns=self._turns.histogram(),
+            labels=self._found_labels(),
+            counter=counter.name if counter else None,
+            exact=counter.exact if counter else False,
+            context=counter.context if counter else None,
+            tokens=self._tokens.histogram(),
+            answer_tokens=self._answers.histogram(),
+            **{"examples": 0, **self._sums},
+        )
+
+    def _found_labels(self) -> Mapping[str, int] | None:
+        labels = self._labels
+        if not labels or labels.total() < 2 * len(labels):
+            return None
+        return dict(labels.most_common())
 
 
 class Tally:
