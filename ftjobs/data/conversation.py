@@ -1,7 +1,8 @@
 """The rules of a conversation, for the slow tier: order, tools, weights (FT4xx).
 
 Every rule is a function of the turns and passes over what `shape` has already reported.  To add
-a rule: its code in `rules`, its function here and in `CHAT` or `preference`, its test in `fast`.
+a rule: its code in `rules`, its function here and in `_ANYWHERE` or in the rows that it is for,
+its test in `fast`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ftjobs.data.scan import Finding, Node
-from ftjobs.data.shape import ROLES, UNCONFIRMED_ROLES, says
+from ftjobs.data.shape import ROLES, UNCONFIRMED_ROLES, arguments_of, says
+from ftjobs.data.toolschema import Schema, call_faults, schema_of
 
 _HEAD = ("system", "developer")
 
@@ -154,16 +156,92 @@ def _call(turn: Turn, waiting: dict[str, Node]) -> Iterator[Finding]:
         waiting[given.value] = call
 
 
+# --- the tools of a row -----------------------------------------------------------------------
+
+
+def tools(given: Node | None, turns: Sequence[Turn]) -> Iterator[Finding]:
+    """FT418 to FT420, FT426 and FT427: the tools that a row declares, and every call of them.
+
+    A row without tools is not held against any: its tools may be given when it is asked.
+    """
+    if given is None or not given.items:
+        return
+    declared: dict[str, Schema | None] = {}
+    for tool in given.items:
+        yield from _declare(tool.keys.get("function"), declared)
+    for turn in turns:
+        calls = turn.node.keys.get("tool_calls")
+        for call in calls.items if calls is not None else ():
+            yield from _called(call.keys.get("function"), declared)
+
+
+def _declare(function: Node | None, declared: dict[str, Schema | None]) -> Iterator[Finding]:
+    keys = function.keys if function is not None else {}
+    parameters, schema = keys.get("parameters"), None
+    if parameters is not None and isinstance(parameters.value, dict):
+        schema = schema_of(members_of(parameters))
+        if schema.fault is not None:
+            yield from says(schema.fault.code, parameters, schema.fault.message)
+    name = keys.get("name")
+    if name is not None and isinstance(name.value, str):
+        if name.value in declared:
+            yield from says("FT427", name, "another tool of this row has the same name")
+        declared[name.value] = schema
+
+
+def _called(function: Node | None, declared: dict[str, Schema | None]) -> Iterator[Finding]:
+    keys = function.keys if function is not None else {}
+    name, given = keys.get("name"), keys.get("arguments")
+    if name is None or not isinstance(name.value, str):
+        return
+    text = given.value if given is not None else None
+    arguments = arguments_of(text) if isinstance(text, str) else None
+    for code, message in call_faults(name.value, arguments, declared):
+        yield from says(code, name if code == "FT418" or given is None else given, message)
+
+
+# --- rows -------------------------------------------------------------------------------------
+
 _ANYWHERE: tuple[Rule, ...] = (says_something, system_comes_first, opens_with_user, takes_turns)
-CHAT: tuple[Rule, ...] = (*_ANYWHERE, ends_with_assistant, is_trained, calls_are_answered)
-"""The rules of supervised chat."""
+_CHAT: tuple[Rule, ...] = (*_ANYWHERE, ends_with_assistant, is_trained, calls_are_answered)
+_ITEM: tuple[Rule, ...] = (*_ANYWHERE, calls_are_answered)
 
 
 def chat(row: Node) -> Iterator[Finding]:
     """Every rule over a row of supervised chat."""
+    yield from _conversation(row, _CHAT)
+
+
+def reinforcement(row: Node) -> Iterator[Finding]:
+    """Every rule over a row of reinforcement fine-tuning, which ends with the user."""
+    yield from _conversation(row, _ITEM)
+
+
+def _conversation(row: Node, rules: Sequence[Rule]) -> Iterator[Finding]:
     turns = turns_of(row.keys.get("messages"))
-    for rule in CHAT:
+    for rule in rules:
         yield from rule(turns)
+    yield from tools(row.keys.get("tools"), turns)
+
+
+def completion(row: Node) -> Iterator[Finding]:
+    """FT431 and FT432, over a legacy row."""
+    prompt, answer = row.keys.get("prompt"), row.keys.get("completion")
+    if answer is None or not isinstance(answer.value, str):
+        return
+    if is_blank(answer):
+        yield from says("FT431", answer, "the completion is empty")
+    elif run_together(prompt.value if prompt is not None else None, answer.value):
+        message = "nothing separates the end of the prompt from the completion"
+        yield from says("FT432", answer, message)
+
+
+def run_together(prompt: object, completion: str) -> bool:
+    """Whether a word of the prompt goes on in the completion, in a script that has spaces."""
+    if not isinstance(prompt, str):
+        return False
+    ends, begins = prompt[-1:], completion[:1]
+    return (ends + begins).isascii() and ends.isalnum() and begins.isalnum()
 
 
 def preference(row: Node) -> Iterator[Finding]:
@@ -174,9 +252,21 @@ def preference(row: Node) -> Iterator[Finding]:
         yield from rule(asked)
     if asked and asked[-1].role == "assistant":
         yield from says("FT424", asked[-1].node, "the input ends with an assistant message")
-    for name in ("preferred_output", "non_preferred_output"):
-        yield from _output(row.keys.get(name), asked)
+    outputs = [row.keys.get(name) for name in ("preferred_output", "non_preferred_output")]
+    for output in outputs:
+        yield from _output(output, asked)
+    spoken = [*asked, *(turn for output in outputs for turn in turns_of(output))]
+    yield from tools(given.keys.get("tools") if given is not None else None, spoken)
+    yield from _without_images(asked)
     yield from _differ(row)
+
+
+def _without_images(turns: Sequence[Turn]) -> Iterator[Finding]:
+    for turn in turns:
+        for part in turn.content.items if turn.content is not None else ():
+            kind = part.keys.get("type")
+            if turn.role == "user" and kind is not None and kind.value == "image_url":
+                yield from says("FT425", part, "preference examples are text only")
 
 
 def _output(output: Node | None, asked: Sequence[Turn]) -> Iterator[Finding]:
@@ -197,10 +287,15 @@ def _differ(row: Node) -> Iterator[Finding]:
         yield from says("FT423", second, "both outputs are equal")
 
 
+def members_of(node: Node) -> dict[str, object]:
+    """An object without places."""
+    return {name: plain(child) for name, child in node.keys.items()}
+
+
 def plain(node: Node) -> object:
     """The value without places, as `json.loads` would give it."""
     if isinstance(node.value, dict):
-        return {name: plain(child) for name, child in node.value.items()}
+        return members_of(node)
     if isinstance(node.value, list):
         return [plain(child) for child in node.value]
     return node.value

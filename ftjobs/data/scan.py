@@ -20,8 +20,13 @@ MAX_VALUES = 2**20
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _STRING = re.compile(r'"(?>[^"\\]++|\\.)*+"', re.DOTALL)  # atomic: linear even where it fails
-_CONTROL = re.compile(r"[\x00-\x1f]")
+CONTROL = re.compile(r"[\x00-\x1f]")
+"""What JSON wants escaped inside a string."""
+
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_CHARACTER = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\?.", re.DOTALL
+)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _LITERALS = {"true": True, "false": False, "null": None}
@@ -104,6 +109,22 @@ def is_plain(token: str | int) -> bool:
 def shown(word: str) -> str:
     """A key or role as a message may show it: quoted if it is plain, otherwise only its size."""
     return f'"{word}"' if is_plain(word) else f"of {len(word)} characters"
+
+
+def source_of(line: str, node: Node) -> str:
+    """A string as it is written in the line, with its quotes."""
+    match = _STRING.match(line, node.start)
+    return match.group() if match else ""
+
+
+def offset_in(line: str, node: Node, index: int) -> int:
+    """Where the character `index` of a string stands in the line."""
+    raw = source_of(line, node)
+    if "\\" not in raw:
+        return node.start + 1 + index
+    characters = _CHARACTER.finditer(raw, 1)
+    match = next(itertools.islice(characters, index, None), None)
+    return node.start + (match.start() if match else 0)
 
 
 def scan(text: str, *, max_values: int = MAX_VALUES) -> tuple[Node | None, list[Finding]]:
@@ -211,7 +232,7 @@ class _Scanner:
             self._stop("FT204", "the line ends inside the string that starts here", node, start)
         self.at = match.end()
         raw = match.group()
-        if control := _CONTROL.search(raw):
+        if control := CONTROL.search(raw):
             message = f"raw control character U+{ord(control.group()):04X} in a string"
             self._report("FT207", message, start + control.start(), node)
         if "\\" not in raw:

@@ -19,6 +19,7 @@ from ftjobs.data.scan import Finding, Node, shown
 Check = Callable[[Node], Iterator[Finding]]
 
 TOOL_NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
+SPEAKER_NAME = r"^[^\s<|\\/>]{1,64}\Z"
 ROLES = ("system", "user", "assistant", "tool")
 UNCONFIRMED_ROLES = ("developer", "function")
 IMAGE_DETAILS = ("auto", "low", "high")
@@ -90,6 +91,23 @@ def tool_name(node: Node) -> Iterator[Finding]:
         yield from says("FT309", node, f"{label(node)} must be {allowed}")
 
 
+def speaker_name(node: Node) -> Iterator[Finding]:
+    """The name of who speaks, as the chat API allows it."""
+    if not isinstance(node.value, str):
+        yield from wrong_type(node, "a string")
+    elif not re.match(SPEAKER_NAME, node.value):
+        refused = "1 to 64 characters without spaces and < | \\ / >"
+        yield from says("FT312", node, f"name should be {refused}")
+
+
+def identifier(node: Node) -> Iterator[Finding]:
+    """The id of a tool call."""
+    if not isinstance(node.value, str):
+        yield from wrong_type(node, "a string")
+    elif not node.value:
+        yield from says("FT309", node, f"{label(node)} must not be empty")
+
+
 def arguments(node: Node) -> Iterator[Finding]:
     """A JSON object inside a string."""
     if not isinstance(node.value, str):
@@ -101,11 +119,15 @@ def arguments(node: Node) -> Iterator[Finding]:
 
 def holds_object(arguments: str) -> bool:
     """Whether the arguments of a call parse to a JSON object."""
+    return arguments_of(arguments) is not None
+
+
+def arguments_of(arguments: str) -> dict[str, Any] | None:
+    """The JSON object that the arguments of a call parse to, None if they do not."""
     try:
-        _arguments.decode(arguments)
+        return _arguments.decode(arguments)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-        return False
-    return True
+        return None
 
 
 def one_of(*words: str) -> Check:
@@ -138,8 +160,8 @@ def list_of(item: Check, *, required: bool = True) -> Check:
 # --- checks of an object's keys ---------------------------------------------------------------
 
 
-def object_of(keys: Mapping[str, Key]) -> Check:
-    """An object with these keys."""
+def object_of(keys: Mapping[str, Key], *, closed: bool = True) -> Check:
+    """An object with these keys, and with no other if it is `closed`."""
 
     def check(node: Node) -> Iterator[Finding]:
         if not isinstance(node.value, dict):
@@ -148,7 +170,10 @@ def object_of(keys: Mapping[str, Key]) -> Check:
         yield from _missing(node, keys)
         for name, child in node.keys.items():
             key = keys.get(name)
-            yield from _stray(name, child) if key is None else _member(name, child, key)
+            if key is not None:
+                yield from _member(name, child, key)
+            elif closed:
+                yield from _stray(name, child)
 
     return check
 
@@ -226,7 +251,7 @@ def _content(*, images: bool) -> Check:
 
 _CALL = object_of(
     {
-        "id": Key(text, required=True),
+        "id": Key(identifier, required=True),
         "type": Key(one_of("function"), required=True),
         "function": Key(
             object_of(
@@ -241,7 +266,7 @@ _CALL = object_of(
 )
 _ROLE = Key(text, required=True)
 _TEXTS = Key(_content(images=False), required=True)
-_NAME = Key(text)
+_NAME = Key(speaker_name)
 _MESSAGES: Mapping[str, Check] = {
     "system": object_of({"role": _ROLE, "content": _TEXTS, "name": _NAME}),
     "developer": object_of({"role": _ROLE, "content": _TEXTS, "name": _NAME}),
@@ -264,7 +289,7 @@ _MESSAGES: Mapping[str, Check] = {
         {
             "role": _ROLE,
             "content": _TEXTS,
-            "tool_call_id": Key(text, required=True),
+            "tool_call_id": Key(identifier, required=True),
             "name": _NAME,
         }
     ),
@@ -277,7 +302,7 @@ _ANY_MESSAGE = object_of(
         "name": _NAME,
         "weight": Key(weight),
         "tool_calls": Key(list_of(_CALL)),
-        "tool_call_id": Key(text),
+        "tool_call_id": Key(identifier),
     }
 )
 """For a message whose role is missing or unknown: only what is wrong for every role."""
@@ -321,6 +346,12 @@ _OLD_FUNCTIONS = {"functions": Key(list_of(_FUNCTION, required=False), old=True)
 chat: Check = object_of(_CHAT_KEYS | _OLD_FUNCTIONS)
 """A row of supervised chat."""
 
+CHAT_KEYS = frozenset(_CHAT_KEYS | _OLD_FUNCTIONS)
+"""The keys of a row of chat; whatever else a row of reinforcement has is for its grader."""
+
+reinforcement: Check = object_of(_CHAT_KEYS | _OLD_FUNCTIONS, closed=False)
+"""A row of reinforcement fine-tuning."""
+
 preference: Check = object_of(
     {
         "input": Key(object_of(_CHAT_KEYS), required=True),
@@ -329,3 +360,8 @@ preference: Check = object_of(
     }
 )
 """A row of direct preference optimisation (DPO)."""
+
+completion: Check = object_of(
+    {"prompt": Key(text, required=True), "completion": Key(text, required=True)}
+)
+"""A legacy row."""

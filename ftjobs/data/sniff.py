@@ -1,5 +1,7 @@
 """What a file is, told from its name and its first bytes: one clear finding for a file that is
 no JSON Lines at all, instead of one a line.
+
+The bytes are those after decompression: gzip or Zstandard that is still there was packed twice.
 """
 
 from __future__ import annotations
@@ -14,13 +16,10 @@ HEAD_BYTES = 2**16
 """How much of the file `sniff` wants to see."""
 
 BOM = b"\xef\xbb\xbf"
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "Zstandard",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-}
+_TWICE = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "Zstandard"}
 _BINARY = {
+    b"BZh": "a bzip2 archive (gzip and Zstandard can be read)",
+    b"\xfd7zXZ\x00": "an xz archive (gzip and Zstandard can be read)",
     b"PK\x03\x04": "a ZIP archive or an .xlsx spreadsheet",
     b"PAR1": "a Parquet table",
     b"ARROW1": "an Arrow table",
@@ -30,6 +29,7 @@ _BINARY = {
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _WIDE_STARTS = re.compile(rb"\x00*[\s{\[]\x00+[^\x00]|\x00+[\s{\[]\x00*[^\x00]")
 _TEXT_PER_ZERO = 1000  # bytes: in a file of text a stray zero byte is the mistake of one line
+_STRAY_ZEROS = 8  # that a small file of JSON may hold
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _HEADER = re.compile(r'"?\w[\w ]*"?(?:[,;\t]"?\w[\w ]*"?)+', re.ASCII)
 _HEADER_WORDS = frozenset(
@@ -43,15 +43,15 @@ def sniff(head: bytes, path: Path) -> Finding | None:
 
 
 def _findings(head: bytes, path: Path) -> Iterator[Finding]:
-    for magic, name in _COMPRESSED.items():
+    for magic, name in _TWICE.items():
         if head.startswith(magic):
-            yield Finding("FT106", f"the file is compressed ({name})")
+            yield Finding("FT105", f"the file is compressed twice ({name} inside)")
     for magic, name in _BINARY.items():
         if head.startswith(magic):
             yield Finding("FT105", f"the file is {name}, not JSON Lines")
     if head.startswith(_WIDE_MARKS) or _WIDE_STARTS.match(head):
         yield Finding("FT103", "the file is UTF-16 or UTF-32, not UTF-8")
-    if head.count(b"\x00") * _TEXT_PER_ZERO > len(head):
+    if _holds_zeros(head):
         yield Finding("FT105", "the file holds zero bytes: it is binary, not JSON Lines")
     text = head.removeprefix(BOM).lstrip()
     first, _, rest = text.partition(b"\n")
@@ -62,6 +62,13 @@ def _findings(head: bytes, path: Path) -> Iterator[Finding]:
         yield Finding("FT211", "this is a JSON array; write one object per line")
     if first.startswith(b"{") and first.endswith((b"{", b"[")) and rest.strip():
         yield Finding("FT212", "the first object is spread over several lines")
+
+
+def _holds_zeros(head: bytes) -> bool:
+    zeros = head.count(b"\x00")
+    if zeros <= _STRAY_ZEROS and head.removeprefix(BOM).lstrip().startswith((b"{", b"[")):
+        return False
+    return zeros * _TEXT_PER_ZERO > len(head)
 
 
 def _is_table(first: bytes, path: Path) -> bool:

@@ -11,6 +11,8 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "The line cannot be parsed; nothing in it can be trained on.",
         "Write the line with a JSON library, such as json.dumps(row, ensure_ascii=False).",
+        fixable="safe",
+        example="{'messages': []}",
     ),
     Rule(
         "FT202",
@@ -18,6 +20,9 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "JSON allows no comma before a closing bracket or at the end of a line.",
         "Remove the comma.",
+        fixable="safe",
+        example='{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",'
+        ' "content": "Hello!"}]},',
     ),
     Rule(
         "FT203",
@@ -25,14 +30,19 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "Each line is one example; what follows the first value is lost or refused.",
         "Put every object on a line of its own, ended by a line feed.",
+        fixable="safe",
+        example='{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",'
+        ' "content": "Hello!"}]} {"messages": [{"role": "user", "content": "Hi"},'
+        ' {"role": "assistant", "content": "Hello!"}]}',
     ),
     Rule(
         "FT204",
         "line ends too early",
         "error",
-        "A string, list or object is still open: the file was cut, or a text holds a raw line "
-        "break.",
+        "A string, list or object is still open: the file was cut, or a text holds a"
+        " raw line break.",
         "Write line breaks inside texts as \\n; if the file was cut, copy it again.",
+        example='{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content":',
     ),
     Rule(
         "FT205",
@@ -40,6 +50,9 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "Readers keep one of the two values and drop the other without a word.",
         "Keep one of the two.",
+        fixable="safe",
+        example='{"messages": [{"role": "user", "role": "user", "content": "Hi"}, {"role":'
+        ' "assistant", "content": "Hello!"}]}',
     ),
     Rule(
         "FT206",
@@ -47,6 +60,10 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "JSON has no such numbers; most services refuse the file.",
         "Remove the key, or write null or a number.",
+        fixable="unsafe",
+        example='{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",'
+        ' "content": "Hello!"}], "tools": [{"type": "function", "function": {"name":'
+        ' "stock", "parameters": {"maximum": NaN}}}]}',
     ),
     Rule(
         "FT207",
@@ -54,6 +71,9 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "JSON wants characters below U+0020 escaped.",
         "Escape it: a tab is \\t, a carriage return \\r.",
+        fixable="safe",
+        example='{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",'
+        ' "content": "Hello!\tBye."}]}',
     ),
     Rule(
         "FT208",
@@ -61,6 +81,9 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "The number does not fit a 64-bit float, so readers disagree about it.",
         "Write a smaller number, or a string.",
+        example='{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",'
+        ' "content": "Hello!"}], "tools": [{"type": "function", "function": {"name":'
+        ' "stock", "parameters": {"maximum": 1e999}}}]}',
     ),
     Rule(
         "FT209",
@@ -68,6 +91,9 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "No example needs more than 64 levels; JSON readers of services give up too.",
         "Flatten the value, or write it as a string.",
+        example='{"messages":'
+        " [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]"
+        "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
     ),
     Rule(
         "FT210",
@@ -82,6 +108,9 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "Services read one object a line and refuse a list.",
         "Write one object per line, for example: jq -c '.[]' IN > OUT.",
+        fixable="safe",
+        example='[{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",'
+        ' "content": "Hello!"}]}]',
     ),
     Rule(
         "FT212",
@@ -89,5 +118,7 @@ TABLE: tuple[Rule, ...] = (
         "error",
         "Each line must be a whole object; indented JSON is not JSON Lines.",
         "Write each object on one line, for example: jq -c . IN > OUT.",
+        fixable="safe",
+        example='{\n  "messages": []\n}',
     ),
 )
