@@ -1,0 +1,140 @@
+"""GitHub Actions: workflow commands, which become annotations, and the summary of a step.
+
+Escaping as the toolkit documents it (`@actions/core`): a message holds no `%`, carriage return or
+line feed as it is, a property neither these nor `:` and `,`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ftjobs.data import Report
+from ftjobs.data.rules import RULES, Severity
+from ftjobs.reports.dataset._words import (
+    Group,
+    groups,
+    issues_of,
+    listed,
+    many,
+    one_line,
+    place,
+    verdict,
+    within,
+)
+from ftjobs.schema import Issue
+
+MOST_ANNOTATIONS = 10
+"""Annotations of each level that GitHub shows of a step; the rest is dropped without a word."""
+
+SUMMARY_BYTES = 2**20
+"""The largest summary of a step; a larger one is refused as a whole."""
+
+_LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
+
+
+def github(reports: Sequence[Report], *, root: Path, problems: Sequence[str] = ()) -> str:
+    """Workflow commands for at most ten errors, warnings and notices, then what is left out.
+
+    Every code is annotated once before any is twice.  Paths are relative to the folder `root`,
+    the repository's.  `problems` say why files could not be checked.
+    """
+    lines = [f"::error title=ftjobs::{_data(problem)}" for problem in problems]
+    left_out = []
+    for severity, level in _LEVELS.items():
+        room = MOST_ANNOTATIONS - (len(lines) if severity == "error" else 0)
+        issues = [issue for issue in issues_of(reports) if issue.severity == severity]
+        shown = _varied(issues)[: max(0, room)]
+        lines += (_annotation(issue, level, root) for issue in shown)
+        if more := _total(reports, severity, len(issues)) - len(shown):
+            left_out.append(many(more, severity if severity != "info" else "note"))
+    if left_out:
+        lines.append(
+            f"Not annotated: {listed(left_out)}.  GitHub shows {MOST_ANNOTATIONS} of each kind; "
+            "ftjobs data check --format plain lists all."
+        )
+    return "\n".join(lines)
+
+
+def _total(reports: Sequence[Report], severity: Severity, kept: int) -> int:
+    """How many issues there are, kept or not."""
+    counts = {
+        "error": sum(report.error_count for report in reports),
+        "warning": sum(report.warning_count for report in reports),
+    }
+    return max(kept, counts.get(severity, kept))
+
+
+def _varied(issues: Sequence[Issue]) -> list[Issue]:
+    """The issues, the first of every code before the second of any."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for issue in issues:
+        ranked.append((seen[issue.code], issue))
+        seen[issue.code] += 1
+    return [issue for _, issue in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _annotation(issue: Issue, level: str, root: Path) -> str:
+    properties = {
+        "file": within(issue.path, root) or issue.path,
+        "line": issue.line,
+        "col": issue.column,
+        "title": f"{issue.code} {RULES[issue.code].title}",
+    }
+    given = ",".join(f"{k}={_property(str(v))}" for k, v in properties.items() if v is not None)
+    said = "%0A".join(_data(words) for words in (issue.message, issue.hint) if words)
+    return f"::{level} {given}::{said}"
+
+
+def _data(text: str) -> str:
+    return one_line(text).replace("%", "%25")  # one line holds no line end that would need it
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def summary(reports: Sequence[Report], *, most_bytes: int = SUMMARY_BYTES) -> str:
+    """Markdown for the summary of a step, of at most `most_bytes` bytes in UTF-8."""
+    lines = ["### Dataset check", "", *_codes(groups(reports)), *_files(reports)]
+    return "".join(_fitting(lines, most_bytes))
+
+
+def _codes(found: Sequence[Group]) -> Iterator[str]:
+    if not found:
+        return
+    yield "| Code | Severity | Times | What | First place | What to do |"
+    yield "| --- | --- | ---: | --- | --- | --- |"
+    for group in found:
+        first = group.issues[0]
+        count = f"{len(group.issues):,}"
+        cells = (group.rule.title, place(first), first.hint)
+        texts = " | ".join(map(_markdown, cells))
+        yield f"| {group.rule.code} | {group.severity} | {count} | {texts} |"
+    yield ""
+
+
+def _files(reports: Iterable[Report]) -> Iterator[str]:
+    for report in reports:
+        yield f"* {'✅' if report.ok else '❌'} {_markdown(verdict(report))}"
+
+
+def _markdown(text: str) -> str:
+    """Text that means nothing in Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&@$])", r"\\\1", one_line(text))
+
+
+def _fitting(lines: Iterable[str], most: int) -> Iterator[str]:
+    """The lines, as many as fit, and a remark if that is not all."""
+    remark = "* …\n"
+    room = most - len(remark.encode())
+    for line in lines:
+        size = len(line.encode(errors="replace")) + 1
+        if size > room:
+            yield remark if most >= len(remark.encode()) else ""
+            return
+        room -= size
+        yield line + "\n"
