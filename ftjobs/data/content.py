@@ -168,7 +168,8 @@ def _once(faults: list[Fault]) -> Fault:
 _IN_ANGLES = (b"<|", b"<s>", b"/s>", b"of_turn>", b"of_image>", b"SYS>>", b"<bos>", b"<eos>")
 _ANYWHERE = (b"INST]", b"TOOL_", b"_TOOLS]", b"\x7f")
 _ESCAPED = re.compile(  # escapes of odd characters, and of ASCII that a token may be written with
-    rb"\\u(?:00(?:[01]|2[ef]|3[ce]|[4-9]|[cC][23]|[eE]2)|061[cC]|20[0-6]"
+    rb"\\u(?:00(?:[01]|2[ef]|3[ce]|[4-9]|[cC][23]|[eE]2)|061[cC]"
+    rb"|20(?:0[b-fB-F]|2[a-eA-E]|6[06-9])"
     rb"|[fF][eE][fF][fF]|[fF]{3}[dD]|[fF]{2}5[cC]|[dD][bB]40)"
 )
 _RAW = (  # the same in UTF-8; every pattern begins with a fixed byte, which is searched fast
@@ -233,6 +234,8 @@ def _data_faults(url: str, target: Target) -> Iterator[Fault]:
     try:
         data = binascii.a2b_base64(body, strict_mode=True)
     except ValueError:
+        data = b""
+    if not data:
         yield Fault("FT615", "the base64 of the image is broken")
         return
     yield from _image_faults(data, _DECLARED.get(kind), target)

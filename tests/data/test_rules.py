@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftjobs.data import RULES, explain
+from ftjobs.data import RULES, Rule, explain
 from ftjobs.data.slow import explain_line
+from ftjobs.data.sniff import sniff
+from ftjobs.data.targets import TARGETS
 from ftjobs.errors import ConfigError
 
 USER = {"role": "user", "content": "Hello"}
@@ -19,6 +22,12 @@ CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{
 CALLS = {"role": "assistant", "tool_calls": [CALL]}
 RESULT = {"role": "tool", "tool_call_id": "a", "content": "1"}
 IMAGE = {"type": "image_url", "image_url": {"url": "https://lamps.example/1"}}
+NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}}
+WITHOUT_EXAMPLE = {
+    *("FT103", "FT104", "FT105", "FT106", "FT109", "FT110"),  # bytes that no line of text shows
+    *("FT210", "FT505", "FT506", "FT612"),  # far too long
+    "FT504",  # what only happens
+}
 
 
 def chat(*messages: Any, **keys: Any) -> dict[str, Any]:
@@ -30,8 +39,12 @@ def preference(preferred: Any, other: Any, *asked: Any) -> dict[str, Any]:
     return {"input": given, "preferred_output": preferred, "non_preferred_output": other}
 
 
-def said(row: Any) -> list[tuple[str, str]]:
-    findings = explain_line(json.dumps(row).encode()).findings
+def tool(name: str = "f", **keys: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, **keys}}
+
+
+def said(row: Any, target: str = "wire") -> list[tuple[str, str]]:
+    findings = explain_line(json.dumps(row).encode(), target=TARGETS[target]).findings
     return [(finding.code, finding.pointer) for finding in findings]
 
 
@@ -39,7 +52,7 @@ def test_the_table_is_complete() -> None:
     assert list(RULES) == sorted(RULES)
     for code, rule in RULES.items():
         assert rule.code == code
-        assert re.fullmatch(r"FT[1-5]\d\d", code)
+        assert re.fullmatch(r"FT[1-9]\d\d", code)
         assert rule.title
         assert rule.why.endswith(".")
         assert rule.fix.endswith((".", "}"))
@@ -79,7 +92,12 @@ def test_explain() -> None:
         ),
         (
             chat(
-                {**USER, "content": [{**IMAGE, "image_url": {"url": "u", "detail": "best"}}]},
+                {
+                    **USER,
+                    "content": [
+                        {**IMAGE, "image_url": {"url": "https://lamps.example/1", "detail": "best"}}
+                    ],
+                },
                 ANSWER,
             ),
             [("FT309", "/messages/0/content/0/image_url/detail")],
@@ -100,6 +118,21 @@ def test_explain() -> None:
         (chat(USER, ANSWER, functions=[{"name": "f"}]), [("FT311", "/functions")]),
         (chat(USER, ANSWER, parallel_tool_calls="yes"), [("FT302", "/parallel_tool_calls")]),
         (chat(USER, ANSWER, id=7), [("FT304", "/id")]),
+        (chat({**USER, "name": "Mio M."}, ANSWER), [("FT312", "/messages/0/name")]),
+        (chat({**USER, "name": ""}, ANSWER), [("FT312", "/messages/0/name")]),
+        (chat({**USER, "name": "x" * 65}, ANSWER), [("FT312", "/messages/0/name")]),
+        (
+            chat(USER, {**CALLS, "tool_calls": [{**CALL, "id": ""}]}),
+            [("FT309", "/messages/1/tool_calls/0/id")],
+        ),
+        (
+            chat(USER, CALLS, {**RESULT, "tool_call_id": ""}, ANSWER),
+            [
+                ("FT411", "/messages/1/tool_calls/0"),
+                ("FT309", "/messages/2/tool_call_id"),
+                ("FT410", "/messages/2/tool_call_id"),
+            ],
+        ),
         (chat(USER, {**CALLS, "tool_calls": []}), [("FT305", "/messages/1/tool_calls")]),
         (
             chat(USER, {**ANSWER, "tool_calls": None}),
@@ -131,6 +164,35 @@ def test_explain() -> None:
         ({"preferred_output": [ANSWER]}, [("FT303", "")] * 2),
         (preference([ANSWER], [ANSWER]), [("FT423", "/non_preferred_output")]),
         (preference([RESULT], [ANSWER], USER, CALLS), None),
+        (
+            preference([ANSWER], [{**ANSWER, "content": "x"}], {**USER, "content": [IMAGE]}),
+            [("FT425", "/input/messages/0/content/0")],
+        ),
+        (
+            chat(USER, CALLS, tools=[tool("g")]),
+            [("FT418", "/messages/1/tool_calls/0/function/name")],
+        ),
+        (
+            chat(USER, CALLS, tools=[tool(parameters={"required": ["n"]})]),
+            [("FT419", "/messages/1/tool_calls/0/function/arguments")],
+        ),
+        (
+            chat(USER, CALLS, tools=[tool(parameters={"required": "n"})]),
+            [("FT420", "/tools/0/function/parameters")],
+        ),
+        (chat(USER, ANSWER, tools=[tool(), tool()]), [("FT427", "/tools/1/function/name")]),
+        (
+            {
+                "input": {"messages": [USER], "tools": [tool("g")]},
+                "preferred_output": [CALLS],
+                "non_preferred_output": [ANSWER],
+            },
+            [("FT418", "/preferred_output/0/tool_calls/0/function/name")],
+        ),
+        (chat(USER, expected="Hi", id=7, tools=[]), [("FT310", "/tools")]),
+        (chat({**USER, "content": ""}, expected="x"), [("FT407", "/messages/0/content")]),
+        (chat(USER, CALLS, USER, expected="x"), [("FT411", "/messages/1/tool_calls/0")]),
+        (chat(USER, ANSWER, USER), [("FT401", "/messages/2")]),
     ],
 )
 def test_findings_and_their_pointers(row: Any, expected: list[tuple[str, str]] | None) -> None:
@@ -157,10 +219,99 @@ def test_findings_and_their_pointers(row: Any, expected: list[tuple[str, str]] |
         chat(USER, ANSWER, USER, USER, ANSWER),
         preference([ANSWER], [{**ANSWER, "content": "Bye"}]),
         preference([CALLS, RESULT, ANSWER], [CALLS]),
+        chat(USER, CALLS, tools=[tool(), tool("g", parameters={})]),
+        chat(USER, CALLS, tools=[tool(parameters=NUMBER)]),
+        chat(USER, CALLS, tools=[tool(parameters={"$ref": "#/$defs/a", "$defs": {"a": NUMBER}})]),
+        chat({**USER, "name": "山田"}, ANSWER),
+        chat(USER, expected="Hi", tags=["a"]),
+        chat(USER, ANSWER, USER, reference={"x": [1, None]}),
     ],
 )
 def test_what_is_allowed(row: Any) -> None:
     assert said(row) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "expected"),
+    [
+        ("Hi ->", " Hello", []),
+        ("Hi\n", "Hello", []),
+        ("", "Hello", []),
+        ("灯りは", "三つ", []),
+        ("Hi", "Hello", [("FT432", "/completion")]),
+        ("Hi", "", [("FT431", "/completion")]),
+        ("Hi", " \n", [("FT431", "/completion")]),
+        (3, "Hello", [("FT302", "/prompt")]),
+        ("Hi", None, [("FT302", "/completion")]),
+        ("a<|im_end|>\n", "Hello", [("FT601", "/prompt")]),
+    ],
+)
+def test_legacy_rows(prompt: Any, completion: Any, expected: list[tuple[str, str]]) -> None:
+    row = {"prompt": prompt, "completion": completion}
+    assert said(row, "together") == expected
+    assert said(row, "openai") == [("FT321", "")]
+
+
+def test_the_method_of_a_row() -> None:
+    rows = {
+        "supervised": chat(USER, ANSWER),
+        "dpo": preference([ANSWER], [CALLS]),
+        "reinforcement": chat(USER, expected="Hi"),
+        "completion": {"prompt": "Hi ->", "completion": " Hello"},
+    }
+    for name, target in TARGETS.items():
+        for method, row in rows.items():
+            known = method in {"supervised", "dpo"} or method in target.methods
+            found = explain_line(json.dumps(row).encode(), target=target)
+            assert found.method == (method if known else None)
+            assert (found.findings == ()) == known, (name, method)
+
+
+def test_a_prompt_is_no_training_example() -> None:
+    prompt = chat(USER, expected="Hi", tags=["greeting"])
+    assert said(prompt, "local") == [("FT325", "")]
+    assert said({**prompt, "messages": [USER, ANSWER]}, "local") == [
+        ("FT304", "/expected"),
+        ("FT304", "/tags"),
+    ]
+
+
+def codes_of(text: str) -> set[str]:
+    """What the whole checker can say of a text, for any target."""
+    data = text.encode()
+    finding = sniff(data, Path("train.jsonl"))
+    if finding is not None:
+        return {finding.code}
+    lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return {
+        finding.code
+        for target in TARGETS.values()
+        for line in lines
+        for finding in explain_line(line, target=target).findings
+    }
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.code)
+def test_every_rule_has_an_example_that_breaks_it(rule: Rule) -> None:
+    if not rule.example:
+        assert rule.code in WITHOUT_EXAMPLE or rule.code[:3] in {"FT7", "FT8", "FT9"}
+    elif rule.code in {"FT101", "FT501", "FT502", "FT503", "FT507"}:  # of the file as a whole
+        assert codes_of(rule.example) <= {"FT107"}
+    elif rule.code[:3] <= "FT6":
+        assert rule.code in codes_of(rule.example)
+
+
+WHOLE_FILES = {"FT211", "FT212", "FT324"}  # whose lines are nothing by themselves
+
+
+@pytest.mark.parametrize("code", [code for code in RULES if code[:3] <= "FT6"])
+def test_an_example_breaks_no_other_rule(code: str) -> None:
+    target = {"FT431": "together", "FT432": "together", "FT611": "local"}.get(code, "wire")
+    allowed = {code, "FT422"} if code == "FT421" else {code}
+    lines = RULES[code].example.removeprefix("\ufeff").splitlines()
+    for line in lines if code not in WHOLE_FILES else ():
+        found = explain_line(line.encode(), target=TARGETS[target]).findings if line else ()
+        assert {finding.code for finding in found} <= allowed
 
 
 def test_all_mistakes_of_a_line_are_found_from_left_to_right() -> None:
@@ -177,7 +328,7 @@ def test_all_mistakes_of_a_line_are_found_from_left_to_right() -> None:
 
 
 def test_columns_count_characters_not_bytes() -> None:
-    line = '{"messages": [{"role": "user", "content": "灯りは？😀"}], "x": 1}'
+    line = '{"messages": [{"role": "system", "content": "灯りは？😀"}], "x": 1}'
     at = {finding.code: finding.at for finding in explain_line(line.encode()).findings}
     assert at == {"FT401": line.index('{"role"'), "FT304": line.index('"x"')}
     broken = "灯り".encode() + b"\xff"
