@@ -172,6 +172,7 @@ _ESCAPED = re.compile(  # escapes of odd characters, and of ASCII that a token m
     rb"|20(?:0[b-fB-F]|2[a-eA-E]|6[06-9])"
     rb"|[fF][eE][fF][fF]|[fF]{3}[dD]|[fF]{2}5[cC]|[dD][bB]40)"
 )
+_BACKSPACE = re.compile(rb"(?<!\\)(?:\\\\)*+\\b")  # the one odd character with a short escape
 _RAW = (  # the same in UTF-8; every pattern begins with a fixed byte, which is searched fast
     re.compile(rb"\xe2\x80[\x8b-\x8f\xaa-\xae]"),
     re.compile(rb"\xe2\x81[\xa0\xa6-\xa9]"),
@@ -194,6 +195,8 @@ def may_hold_faults(line: bytes) -> bool:
         return True
     if b"\\u" in line and _ESCAPED.search(line):
         return True
+    if b"\\b" in line and (b'arguments"' in line or _BACKSPACE.search(line)):
+        return True  # inside arguments every escape is escaped once more
     return not line.isascii() and any(pattern.search(line) for pattern in _RAW)
 
 

@@ -121,6 +121,7 @@ ODD = st.sampled_from(
 @given(st.one_of(st.text(), st.lists(ODD).map("".join)), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=300)
 @example(text="</s>", ascii_only=True, php=True)
+@example(text="\\\b", ascii_only=False, php=False)
 def test_the_quick_look_lets_no_fault_pass(text: str, ascii_only: bool, php: bool) -> None:
     line = json.dumps({"x": text}, ensure_ascii=ascii_only)
     if php:  # whose encoder escapes slashes, as Go's escapes angle brackets
@@ -130,7 +131,8 @@ def test_the_quick_look_lets_no_fault_pass(text: str, ascii_only: bool, php: boo
 
 
 @pytest.mark.parametrize(
-    "text", ["Hello", "a < b > c [1]", "日本語、全角。", "naïve “x” – 5 €…", "😀"]
+    "text",
+    ["Hello", "C:\\bin, \\beta", "a < b > c [1]", "日本語、全角。", "naïve “x” – 5 €…", "😀"],
 )
 def test_the_quick_look_is_worth_it(text: str) -> None:
     assert not may_hold_faults(json.dumps(text, ensure_ascii=False).encode())
