@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ftjobs.data.checker import lines_of, opened
 from ftjobs.data.dataset import Dataset
+from ftjobs.data.reading import DamagedError, lines_of, opened
 from ftjobs.data.sniff import BOM
 from ftjobs.data.tokens import Row, TokenCounter, images, is_trained, row_of, texts
-from ftjobs.errors import TrainingError
+from ftjobs.errors import ConfigError, TrainingError
 
 MOST_LABELS = 50
 """Different answers that still count as labels."""
@@ -26,7 +26,7 @@ LONGEST_LABEL = 64
 _FINE = 7
 """An octave has 2**7 bins while counting: a percentile is at most 1/128 off."""
 
-_MOST_BINS = 24
+_MOST_BINS = 16
 """Bins that a finished histogram has at most."""
 
 
@@ -35,7 +35,7 @@ class Histogram(BaseModel):
 
     `counts[i]` is how many values v have `edges[i] <= v < edges[i + 1]`, so there is one edge
     more than counts.  The bins grow with the values: the octave from 2**n to 2**(n + 1) has 1,
-    2, 4, … bins of equal width, as many as keep the whole at 24 bins, or 1.
+    2, 4, … bins of equal width, as many as keep the whole at 16 bins, or 1.
 
     `p5`, `p50` and `p95` are percentiles by nearest rank: the smallest value that at least
     5 %, 50 %, 95 % of the values do not exceed.  They are exact below 256 and otherwise at most
@@ -107,15 +107,29 @@ def statistics(
     Raises:
         ConfigError: the file cannot be opened or read.
     """
-    path = source.path if isinstance(source, Dataset) else Path(source)
     survey = _Survey(counter)
-    with opened(path) as file:
-        for number, line in enumerate(lines_of(file), start=1):
-            if line is None:
-                survey.rows += 1
-            elif not (line := line.removeprefix(BOM) if number == 1 else line).isspace():
-                survey.line(line, number)
+    for number, line in lines_in(source.path if isinstance(source, Dataset) else Path(source)):
+        survey.line(line, number)
     return survey.statistics()
+
+
+def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, with their numbers from 1.
+
+    A line that is too long to be read is handed out empty.
+
+    Raises:
+        ConfigError: the file cannot be opened or read.
+    """
+    try:
+        with opened(path) as file:
+            for number, line in enumerate(lines_of(file), start=1):
+                if line is None:
+                    yield number, b""
+                elif text := line.removeprefix(BOM if number == 1 else b"").strip():
+                    yield number, text
+    except DamagedError as error:
+        raise ConfigError(f"{path}: {error}", hint="Copy or compress it again.") from None
 
 
 class _Survey:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -115,7 +116,7 @@ def family(model: str) -> str:
     return re.sub(r"-(\d{4}-\d{2}-\d{2}|\d{4})$", "", base)
 
 
-def counter_for(model: str | None, *, context: int | None = None) -> TokenCounter:
+def counter_for(model: str | None, *, context: int | None = None) -> TextCounter:
     """The best counter for a hosted model; an estimate for one that is not known, or for None.
 
     Never asks the network: tiktoken is used only if its table is in its cache already.
@@ -135,7 +136,7 @@ def counter_for(model: str | None, *, context: int | None = None) -> TokenCounte
 # --- counting ---------------------------------------------------------------------------------
 
 
-class TextCounter:
+class TextCounter(ABC):
     """Counts an example as the pieces of text that a service puts together.
 
     Every message costs `PER_MESSAGE` tokens and its role, content and name, and the whole
@@ -146,7 +147,9 @@ class TextCounter:
 
     refuses = False
 
-    def __init__(self, context: int | None, note: str) -> None:
+    def __init__(self, name: str, *, exact: bool, context: int | None, note: str) -> None:
+        self.name = name
+        self.exact = exact
         self.context = context
         self.note = note
 
@@ -154,8 +157,8 @@ class TextCounter:
         """The tokens of one example."""
         return measure(self._spans(example), self.context)
 
-    def _tokens(self, text: str) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _tokens(self, text: str) -> float: ...
 
     def sizes(self, example: Example) -> Iterator[float]:
         """Tokens of what stands before the messages, and then of each message."""
@@ -186,16 +189,10 @@ class TextCounter:
 class TiktokenCounter(TextCounter):
     """Counts with a table of tiktoken."""
 
-    exact = True
-
     def __init__(self, encoding: tiktoken.Encoding, *, context: int | None = None) -> None:
-        super().__init__(context, "tools are counted as their JSON, images not at all")
+        note = "tools are counted as their JSON, images not at all"
+        super().__init__(encoding.name, exact=True, context=context, note=note)
         self._encoding = encoding
-
-    @property
-    def name(self) -> str:
-        """The encoding's name."""
-        return self._encoding.name
 
     def _tokens(self, text: str) -> int:
         return sum(len(self._encoding.encode_ordinary(part)) for part in _parts(text))
@@ -204,13 +201,10 @@ class TiktokenCounter(TextCounter):
 class EstimatedCounter(TextCounter):
     """Counts from the characters alone; see `ftjobs.data.estimate` for how far off that is."""
 
-    exact = False
-    name = "estimate"
-
     def __init__(
         self, encoding: str = "o200k_base", *, context: int | None = None, note: str = ""
     ) -> None:
-        super().__init__(context, note)
+        super().__init__("estimate", exact=False, context=context, note=note)
         self._encoding = encoding
 
     def _tokens(self, text: str) -> float:
@@ -390,9 +384,9 @@ def _exact(count: Count, limit: int, *, refuses: bool) -> Finding | None:
     has = f"the example has {count.total:,} tokens, and the context is {limit:,}"
     if count.cut and refuses:
         return Finding("FT903", has)
-    if count.cut and count.answer_cut == count.answer:
-        return Finding("FT901", f"{has}: nothing is left of the answer")
+    lost = f"{count.answer_cut:,} of {count.answer:,} trained tokens are lost"
+    if count.answer_cut and count.answer_cut == count.answer:
+        return Finding("FT901", f"{has}: {lost}")
     if count.cut:
-        lost = f"{count.answer_cut:,} of {count.answer:,} trained tokens are lost"
         return Finding("FT902", f"{has}: {lost}")
     return Finding("FT905", has) if count.total > limit * NEAR else None
