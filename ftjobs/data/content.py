@@ -165,8 +165,8 @@ def _once(faults: list[Fault]) -> Fault:
     return first._replace(message=first.message + more)
 
 
-_IN_ANGLES = (b"<|", b"<s>", b"/s>", b"of_turn>", b"of_image>", b"SYS>>", b"<bos>", b"<eos>")
-_ANYWHERE = (b"INST]", b"TOOL_", b"_TOOLS]", b"\x7f")
+_ANGLE = re.compile(rb"<(?:\||\\?/?s>|start_of|end_of|<\\?/?SYS|bos>|eos>)")
+_SQUARE = re.compile(rb"\[\\?/?(?:INST|TOOL|AVAIL)")
 _ESCAPED = re.compile(  # escapes of odd characters, and of ASCII that a token may be written with
     rb"\\u(?:00(?:[01]|2[ef]|3[ce]|[4-9]|[cC][23]|[eE]2)|061[cC]"
     rb"|20(?:0[b-fB-F]|2[a-eA-E]|6[06-9])"
@@ -184,20 +184,25 @@ _RAW = (  # the same in UTF-8; every pattern begins with a fixed byte, which is 
 )
 
 
-def may_hold_faults(line: bytes) -> bool:
-    """Whether a line may hold what `text_faults` reports; False is certain, True is not.
+def may_hold_faults(text: bytes) -> bool:
+    """Whether a line, or a block of lines, may hold what `text_faults` reports.
 
-    A microsecond a line that is ASCII.
+    False is certain, True is not.  It takes a few microseconds a line.
     """
-    if b"<" in line and any(mark in line for mark in _IN_ANGLES):
+    return (
+        (b"<" in text and _ANGLE.search(text) is not None)
+        or b"\x7f" in text
+        or _SQUARE.search(text) is not None
+        or (b"\\" in text and _may_escape_faults(text))
+        or (not text.isascii() and any(pattern.search(text) for pattern in _RAW))
+    )
+
+
+def _may_escape_faults(text: bytes) -> bool:
+    if _ESCAPED.search(text):
         return True
-    if any(mark in line for mark in _ANYWHERE):
-        return True
-    if b"\\u" in line and _ESCAPED.search(line):
-        return True
-    if b"\\b" in line and (b'arguments"' in line or _BACKSPACE.search(line)):
-        return True  # inside arguments every escape is escaped once more
-    return not line.isascii() and any(pattern.search(line) for pattern in _RAW)
+    # inside arguments every escape is escaped once more
+    return b"\\b" in text and (b'arguments"' in text or _BACKSPACE.search(text) is not None)
 
 
 # --- images -----------------------------------------------------------------------------------
