@@ -1,0 +1,107 @@
+"""A new file that is there whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ftjobs.errors import ConfigError, FtjobsError
+
+
+class Sink:
+    """Where lines go, None: nowhere; `lines` counts them."""
+
+    def __init__(self, file: BinaryIO | None) -> None:
+        self._file = file
+        self.lines = 0
+
+    def write(self, line: bytes) -> None:
+        """Write one line; the line feed is added."""
+        if self._file is not None:
+            self._file.write(line + b"\n")
+        self.lines += 1
+
+
+@contextmanager
+def standard_output() -> Iterator[Sink]:
+    """Lines go to standard output."""
+    sys.stdout.flush()
+    yield Sink(sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool) -> Iterator[Sink]:
+    """Lines go to a temporary file beside `path`, which takes its name when the block ends well
+    and has written something.  An error, or the end of the process, leaves no file of that name.
+
+    Raises:
+        ConfigError: there is such a file already (unless `force`), or it cannot be made there.
+        FtjobsError: it cannot be written, for example because the disk is full.
+    """
+    temporary = path.with_name(f".ftjobs-{secrets.token_hex(8)}.part")
+    try:
+        _require_free(path, force=force)
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror or error}", hint="Choose a folder that can be written."
+        ) from None
+    try:
+        with os.fdopen(handle, "wb", 2**20) as file:
+            sink = Sink(file)
+            yield sink
+            file.flush()
+            os.fsync(file.fileno())
+        if sink.lines:
+            _publish(temporary, path, force=force)
+    except OSError as error:  # of this file: the block's own are FtjobsErrors
+        raise FtjobsError(
+            f"{path}: {error.strerror or error}", hint="Nothing is left of what was written."
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _require_free(path: Path, *, force: bool) -> None:
+    if "\0" in str(path):
+        raise ConfigError("the path of the output holds a zero byte", hint="Check the path.")
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder", hint="Give the path of a .jsonl file.")
+    if path.suffix in (".gz", ".zst"):
+        raise ConfigError(f"{path}: output is not compressed", hint="Write .jsonl, then compress.")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: not a regular file", hint="Use -o - for standard output.")
+    if os.path.lexists(path) and not force:
+        raise _taken(path)
+
+
+def _taken(path: Path) -> ConfigError:
+    return ConfigError(
+        f"{path}: exists already", hint="Give another name, or --force to write over it."
+    )
+
+
+def _publish(temporary: Path, path: Path, *, force: bool) -> None:
+    if force:
+        temporary.replace(path)
+    else:
+        try:
+            os.link(temporary, path)  # unlike a rename, it never takes the place of a file
+        except FileExistsError:
+            raise _taken(path) from None
+        except OSError:  # a file system without links
+            _require_free(path, force=False)
+            temporary.rename(path)
+    with suppress(OSError):  # not every system can sync a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
