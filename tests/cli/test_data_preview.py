@@ -123,7 +123,9 @@ def test_json_gives_the_pieces(run: Run, tmp_path: Path, tiny_model: str) -> Non
 
 def test_secrets_and_escapes_are_left_out(run: Run, tmp_path: Path, tiny_model: str) -> None:
     key = "AKIA" + "Q7ZP2MXW4RT9LKDB"
-    path = write(tmp_path, ("user", f"\x1b]0;title\x07key {key}"), ("assistant", "de\x1b[2J"))
+    path = write(
+        tmp_path, ("user", f"\x1b]0;title\x07key \x1b[31m{key}"), ("assistant", "de\x1b[2J")
+    )
     for model in (tiny_model, "gpt-4o"):
         for more in ((), ("--json",)):
             out = run("data", "preview", path, "--model", model, *more).out

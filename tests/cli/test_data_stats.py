@@ -154,6 +154,12 @@ def test_labels_are_shown_with_their_shares(run: Run, write: Write) -> None:
     assert "1 (25%)" in done.out
 
 
+def test_wide_labels_are_aligned(run: Run, write: Write) -> None:
+    lines = run("data", "stats", write("はい", "はい", "no", "no")).out.splitlines()
+    assert "    はい  ██████████████████████████████ 2 (50%)" in lines
+    assert "    no    ██████████████████████████████ 2 (50%)" in lines
+
+
 def test_labels_are_cleaned_and_hold_no_secret(run: Run, write: Write) -> None:
     key = "AKIA" + "Q7ZP2MXW4RT9LKDB"
     path = write(*[f"\x1b[31m{key}"] * 4)

@@ -177,7 +177,7 @@ def _said(message: ChatMessage) -> str:
 def _safe(text: str) -> str:
     from ftjobs.data.private import redact
 
-    return clean(redact(text))
+    return redact(clean(text))  # in this order: an escape sequence may hide where a key begins
 
 
 def _emit(shown: Shown) -> None:

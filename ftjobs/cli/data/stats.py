@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ftjobs.data.cost import Cost, Price, dollars, estimate_cost, load_prices
 from ftjobs.data.stats import Histogram, Statistics, statistics
 from ftjobs.data.tokens import TokenCounter
 from ftjobs.reports._histogram import bar, histogram, quantiles
+from ftjobs.reports.cells import pad, width
 
 _LABELS = 10  # shown, the most frequent
 
@@ -150,17 +153,22 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _redacted(found: Statistics) -> dict[str, int] | None:
     from ftjobs.data.private import redact
 
-    return None if found.labels is None else {redact(k): n for k, n in found.labels.items()}
+    if found.labels is None:
+        return None
+    labels: Counter[str] = Counter()
+    for label, many in found.labels.items():
+        labels[redact(clean_line(label))] += many  # cleaned first: escapes may hide a key
+    return dict(labels)
 
 
 def _class_balance(found: Statistics, *, plain: bool) -> Iterator[str]:
     labels = _redacted(found) or {}
     yield from ("", f"  answers: {len(labels)} labels")
-    shown = {clean_line(label): many for label, many in list(labels.items())[:_LABELS]}
-    longest, most = max(map(len, shown)), max(shown.values())
+    shown = dict(itertools.islice(labels.items(), _LABELS))
+    longest, most = max(map(width, shown)), max(shown.values())
     for label, many in shown.items():
         drawn = bar(many / most, 30, ascii_only=plain)
-        yield f"    {label:<{longest}}  {drawn} {many:,} ({many / found.examples:.0%})"
+        yield f"    {pad(label, longest)}  {drawn} {many:,} ({many / found.examples:.0%})"
     if more := len(labels) - len(shown):
         yield f"    and {more} more"
 
