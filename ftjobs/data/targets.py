@@ -6,12 +6,11 @@ what is inferred from the wire, is marked with T or I.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ftjobs.data.rules import RULES, Severity
-from ftjobs.data.scan import Finding
 from ftjobs.errors import ConfigError
 
 _MB = 10**6
@@ -134,19 +133,3 @@ def target_named(name: str) -> Target:
         raise ConfigError(
             f"unknown target {name!r}", hint=f"Known targets: {', '.join(TARGETS)}."
         ) from None
-
-
-def whole_file(
-    target: Target, *, method: str | None, rows: int, size_bytes: int
-) -> Iterator[Finding]:
-    """FT505, FT506 and FT507: what a target does not take of a file that holds `rows` examples."""
-    limit = target.limit(method)
-    if limit is not None and rows > limit:
-        message = f"file has {rows:,} examples; {target.name} takes at most {limit:,}"
-        yield Finding("FT505", f"{message} for {method}" if method else message)
-    if target.max_bytes is not None and size_bytes > target.max_bytes:
-        message = f"file has {size_bytes:,} bytes; {target.name} takes at most"
-        yield Finding("FT506", f"{message} {target.max_bytes:,}")
-    if method is not None and method not in target.methods:
-        known = ", ".join(target.methods)
-        yield Finding("FT507", f"{target.name} does not train with {method}; it knows {known}")
