@@ -11,6 +11,7 @@ marks of direction.  Those are faults only where no such neighbour explains them
 from __future__ import annotations
 
 import binascii
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -150,19 +151,25 @@ def _mojibake(text: str) -> Iterator[Fault]:
 # --- texts ------------------------------------------------------------------------------------
 
 
+MAX_FAULTS = 1000
+"""Places of a text that each kind of look goes on for; after so many a text is hopeless."""
+
+
 def text_faults(text: str) -> tuple[Fault, ...]:
     """FT601 to FT607 of one text, each code once: at its first place, with how often it is."""
     found: dict[str, list[Fault]] = {}
     for look in (_tokens, _characters, _mojibake):
-        for fault in look(text):
+        for fault in itertools.islice(look(text), MAX_FAULTS):
             found.setdefault(fault.code, []).append(fault)
-    return tuple(_once(faults) for faults in found.values())
+    return tuple(map(_once, found.values()))
 
 
 def _once(faults: list[Fault]) -> Fault:
-    first = min(faults, key=lambda fault: fault.at)
-    more = f" (and {len(faults) - 1} more like it)" if len(faults) > 1 else ""
-    return first._replace(message=first.message + more)
+    first, more = min(faults, key=lambda fault: fault.at), len(faults) - 1
+    if not more:
+        return first
+    many = str(more) if len(faults) < MAX_FAULTS else "many"
+    return first._replace(message=f"{first.message} (and {many} more like it)")
 
 
 _ANGLE = re.compile(rb"<(?:\||\\?/?s>|start_of|end_of|<\\?/?SYS|bos>|eos>)")

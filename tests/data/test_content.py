@@ -103,6 +103,8 @@ def test_a_fault_is_told_once_with_its_number() -> None:
     assert fault.message == (
         "invisible character U+200B (zero width space) in the text (and 2 more like it)"
     )
+    (fault,) = text_faults("\x00" * 3_000_000)  # and not a list of three million
+    assert fault.message == "control character U+0000 in the text (and many more like it)"
     (fault,) = text_faults("<|a_" + "secret" * 7 + "|>")
     assert "secret" not in fault.message
 
