@@ -4,11 +4,11 @@
     dataset = read("train.jsonl")                    # raises DatasetError if there are errors
     explain("FT401").why
 
-Two tiers look at every line: `fast` accepts what has nothing to report, `slow` explains the
-rest in full.  `rules` is the table of codes.
+Three tiers look at every line: `plain` accepts blocks of simple rows, `fast` single rows of every
+kind with nothing to report, and `slow` explains the rest in full.  `rules` is the table of codes.
 """
 
-from ftjobs.data.checker import Manifest, Report, check
+from ftjobs.data.checker import Manifest, Report, check, check_all
 from ftjobs.data.dataset import Dataset, read
 from ftjobs.data.rules import RULES, Rule, explain
 from ftjobs.data.targets import TARGETS, Target
@@ -22,6 +22,7 @@ __all__ = [
     "Rule",
     "Target",
     "check",
+    "check_all",
     "explain",
     "read",
 ]

@@ -1,41 +1,47 @@
-"""`check`: a file → a report of everything that is wrong with it, in one pass."""
+"""`check`: files → reports of everything that is wrong with them, each read once."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
-from ftjobs.data.fast import LONGEST, accept
-from ftjobs.data.rules import RULES, Severity
+from ftjobs.data import parallel
+from ftjobs.data.index import Index, overlap_between, overlap_within
+from ftjobs.data.part import Inspector, Part, Rules, Seen
+from ftjobs.data.reading import (
+    BLOCK_BYTES,
+    DamagedError,
+    Stamp,
+    blocks_of,
+    compression_of,
+    lines_of,
+    opened,
+    stamp,
+)
+from ftjobs.data.rules import RULES
 from ftjobs.data.scan import Finding
-from ftjobs.data.slow import FOREIGN, Explained, explain_line
-from ftjobs.data.sniff import BOM, HEAD_BYTES, sniff
-from ftjobs.data.targets import Target, target_named
+from ftjobs.data.sniff import HEAD_BYTES, sniff
+from ftjobs.data.targets import target_named
 from ftjobs.errors import ConfigError
 from ftjobs.schema import Issue
 
-MAX_LINE_BYTES = 160 * 2**20
-"""The longest line that is read: ten images of 10 MB in base64, and room for the text."""
-
-MAX_LINE_ISSUES = 100
-"""Issues kept of one line; the others are counted.  More only repeat the same mistake."""
-
-_BLOCK = 2**20
+__all__ = ["Inspector", "Manifest", "Report", "check", "check_all", "lines_of", "opened"]
 
 
 class Manifest(BaseModel):
     """What a file is.  Two files are the same exactly if their `sha256` is.
 
-    `bytes` is the size, `rows` the number of lines that are not blank, `method` the training
-    method of the first example ("supervised", "dpo"; None if no line is an example).
+    `sha256` and `bytes` are those of the JSON Lines, decompressed if the file is compressed with
+    `compression` ("gzip", "zstd").  `rows` is the number of lines that are not blank, `method`
+    the training method of the first example ("supervised", "dpo", "reinforcement", "completion";
+    None if no line is an example).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +50,7 @@ class Manifest(BaseModel):
     bytes: int
     rows: int
     method: str | None
+    compression: str | None = None
 
 
 class Report(BaseModel):
@@ -52,7 +59,7 @@ class Report(BaseModel):
     `lines` counts all lines and `examples` those without an error.  `issues` are in file order,
     those on the file as a whole last; beyond the limits they are only counted, so `error_count`
     and `warning_count` may be larger than what `issues` holds.  `mtime_ns` is the file's time of
-    change, in nanoseconds.
+    change, in nanoseconds; 0 for standard input.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,8 +86,8 @@ class Report(BaseModel):
 
     @property
     def truncated(self) -> int:
-        """How many issues were counted but not kept."""
-        return self.error_count + self.warning_count - len(self.issues)
+        """How many errors and warnings were counted but not kept."""
+        return self.error_count + self.warning_count - len(self.errors) - len(self.warnings)
 
     @property
     def ok(self) -> bool:
@@ -89,206 +96,237 @@ class Report(BaseModel):
 
 
 def check(
-    path: str | os.PathLike[str], *, target: str = "local", max_issues: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    target: str = "local",
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    max_issues: int | None = None,
+    inspectors: Sequence[Inspector] = (),
+    processes: int = 1,
 ) -> Report:
     """Check a file of training examples for a target (a name in `TARGETS`).
 
-    One pass; the memory grows with the issues kept, not with the file: at most `max_issues`
+    One pass; the memory grows by 16 bytes a row and with the issues kept: at most `max_issues`
     errors and as many warnings, so that neither crowds out the other (None: all).  Bad content
     never raises: it is in the report.
 
+    Args:
+        path: JSON Lines, plain or compressed with gzip or Zstandard; "-" is standard input.
+        target: whose rules count.
+        select: beginnings of codes, such as "FT4" or "FT801": only these are looked for.
+        ignore: beginnings of codes that are not looked for.
+        max_issues: how many errors, and how many warnings, are kept.
+        inspectors: further looks at each line that has no error.
+        processes: how many share the work on a large file.
+
     Raises:
-        ConfigError: the file cannot be opened or read, or there is no such target.
+        ConfigError: the file cannot be opened or read, or there is no such target or code.
     """
-    profile = target_named(target)
-    path = Path(path)
-    with opened(path) as file:
-        before = os.fstat(file.fileno())
-        checker = _Checker(path, profile, max_issues)
-        finding = sniff(file.read(HEAD_BYTES), path)
-        file.seek(0)
-        if finding is not None:
-            checker.add(finding, None)
-            for block in iter(lambda: file.read(_BLOCK), b""):
-                checker.digest.update(block)
-        else:
-            for number, line in enumerate(lines_of(file, feed=checker.digest.update), start=1):
-                checker.line(number, line)
-            checker.whole_file()
-        if changed(file, before.st_size, before.st_mtime_ns):
-            checker.add(Finding("FT504", "the file changed while it was read"), None)
-    return checker.report(before)
+    (report,) = check_all(
+        [path],
+        target=target,
+        select=select,
+        ignore=ignore,
+        max_issues=max_issues,
+        inspectors=inspectors,
+        processes=processes,
+    )
+    return report
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, open for reading bytes; every OSError becomes a ConfigError."""
-    if "\0" in str(path):
-        raise ConfigError("the path holds a zero byte", hint="Check the path.")
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe could block for ever
-            what = "a folder" if path.is_dir() else "not a regular file"
-            raise ConfigError(f"{path}: is {what}", hint="Give the path of a .jsonl file.")
-        with path.open("rb", buffering=_BLOCK) as file:
-            yield file
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", hint="Check the path.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-
-
-def changed(file: BinaryIO, size: int, mtime_ns: int) -> bool:
-    """Whether an open file has another size or time of change than it had."""
-    now = os.fstat(file.fileno())
-    return (now.st_size, now.st_mtime_ns) != (size, mtime_ns)
-
-
-def lines_of(
-    file: BinaryIO | io.BytesIO,
+def check_all(
+    paths: Sequence[str | os.PathLike[str]],
     *,
-    feed: Callable[[bytes], object] = len,
-    limit: int = MAX_LINE_BYTES,
-) -> Iterator[bytes | None]:
-    """The lines with their ends, None for one of more than `limit` bytes.
+    target: str = "local",
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    max_issues: int | None = None,
+    inspectors: Sequence[Inspector] = (),
+    processes: int = 1,
+) -> tuple[Report, ...]:
+    """`check` several files, and each against those before it (FT811, FT812).
 
-    `feed` is given every byte, for a checksum.  Only a line feed ends a line.
+    Raises:
+        ConfigError: as `check`.
     """
-    while line := file.readline(limit):
-        feed(line)
-        if len(line) < limit or line.endswith(b"\n"):
-            yield line
-            continue
-        while block := file.readline(_BLOCK):
-            feed(block)
-            if block.endswith(b"\n"):
-                break
-        yield None
+    rules = Rules(target_named(target), codes(select, ignore), max_issues, tuple(inspectors))
+    reports: list[Report] = []
+    known: list[tuple[str, Index]] = []
+    for path in map(Path, paths):
+        checker = _Checker(path, rules)
+        checker.read(processes)
+        checker.overlap(known)
+        reports.append(checker.report())
+        known.append((str(path), checker.index))
+    return tuple(reports)
 
 
-def _is_error(finding: Finding) -> bool:
-    return RULES[finding.code].severity == "error"
+def codes(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str]:
+    """The codes that begin with one of `select` (all, if it is empty) and with none of `ignore`.
+
+    Raises:
+        ConfigError: no code begins like that.
+    """
+    wanted, unwanted = (tuple(word.upper() for word in words) for words in (select, ignore))
+    for word in (*wanted, *unwanted):
+        if not word or not any(code.startswith(word) for code in RULES):
+            hint = "Codes look like FT401; FT4 stands for all that begin so."
+            raise ConfigError(f"no code begins with {word[:20]!r}", hint=hint)
+    chosen = (code for code in RULES if not wanted or code.startswith(wanted))
+    return frozenset(code for code in chosen if not unwanted or not code.startswith(unwanted))
 
 
 class _Checker:
-    """The state of one pass."""
+    """The checks of one file, and what they found."""
 
-    def __init__(self, path: Path, target: Target, max_issues: int | None) -> None:
-        self.digest = hashlib.sha256()
+    def __init__(self, path: Path, rules: Rules) -> None:
         self._path = path
-        self._target = target
-        self._room = max_issues
-        self._issues: list[Issue] = []
-        self._counts: dict[Severity, int] = {"error": 0, "warning": 0}
-        self._foreign: dict[str, tuple[int | None, int]] = {}  # code → place in issues, rows
-        self._method: str | None = None
-        self._lines = self._rows = self._examples = 0
+        self._rules = rules
+        self._part = Part(rules)
+        self._digest = hashlib.sha256()
+        self._bytes = self._mtime_ns = 0
+        self._compression: str | None = None
 
-    def line(self, number: int, line: bytes | None) -> None:
-        """Check one line; None stands for one that is too long."""
-        self._lines = number
-        if line is None:
-            self._rows += 1
-            message = f"the line has more than {MAX_LINE_BYTES // 2**20} MiB"
-            self.add(Finding("FT210", message), number)
+    @property
+    def index(self) -> Index:
+        return self._part.index
+
+    def read(self, processes: int) -> None:
+        """Read the file, once, and look at every line."""
+        with opened(self._path) as file:
+            before = stamp(file)
+            self._mtime_ns = before.mtime_ns
+            self._compression = compression_of(file)
+            try:
+                self._read(file, before, processes)
+            except DamagedError as error:
+                self._part.add(Finding(error.code, str(error)), self._part.lines + 1)
+            if stamp(file) != before:
+                self._part.add(Finding("FT504", "the file changed while it was read"), None)
+
+    def _read(self, file: BinaryIO, before: Stamp, processes: int) -> None:
+        head = file.read(HEAD_BYTES)
+        finding = sniff(head, self._path)
+        if finding is not None:
+            self._part.add(finding, None)
+            self._feed(head)
+            for block in iter(lambda: file.read(BLOCK_BYTES), b""):
+                self._feed(block)
             return
-        if number == 1 and line.startswith(BOM):
-            self.add(Finding("FT101", "the file starts with a byte order mark"), number)
-            line = line.removeprefix(BOM)
-        if len(line) <= LONGEST and (method := accept(line)):
-            self._row(number, method, sound=True)
-        else:
-            self._explain(number, explain_line(line))
+        if not self._shared(file, head, before, processes):
+            for data in blocks_of(file, head=head, feed=self._feed):
+                self._part.block(data)
+        self._whole_file()
 
-    def _explain(self, number: int, explained: Explained) -> None:
-        method, findings = explained
-        if findings and findings[0].code == "FT107":
-            self.add(findings[0], number)
-            return
-        self._row(number, method, sound=not any(map(_is_error, findings)))
-        ranked = sorted(findings, key=lambda finding: not _is_error(finding))
-        kept = set(ranked[:MAX_LINE_ISSUES])
-        for finding in findings:
-            self._tally(finding, number, keep=finding in kept)
-
-    def _row(self, number: int, method: str | None, *, sound: bool) -> None:
-        self._rows += 1
-        self._method = self._method or method
-        if method is not None and method != self._method:
-            message = f"this {method} example is in a {self._method} file"
-            self.add(Finding("FT503", message, 0), number)
-        elif sound:
-            self._examples += 1
-
-    def _tally(self, finding: Finding, number: int, *, keep: bool) -> None:
-        """Add a finding, but only the first of every foreign shape."""
-        if finding.code not in FOREIGN:
-            self.add(finding, number, keep=keep)
-        elif finding.code in self._foreign:
-            place, rows = self._foreign[finding.code]
-            self._foreign[finding.code] = (place, rows + 1)
-        else:
-            kept = self.add(finding, number, keep=keep)
-            self._foreign[finding.code] = (len(self._issues) - 1 if kept else None, 1)
-
-    def add(
-        self,
-        finding: Finding,
-        line: int | None,
-        *,
-        severity: Severity | None = None,
-        keep: bool = True,
-    ) -> bool:
-        """Count a finding, and keep it as an issue if there is room; say whether it was kept."""
-        rule = RULES[finding.code]
-        severity = severity or rule.severity
-        self._counts[severity] += 1
-        if not keep or (self._room is not None and self._counts[severity] > self._room):
+    def _shared(self, file: BinaryIO, head: bytes, before: Stamp, processes: int) -> bool:
+        """Whether other processes read the file."""
+        large = self._compression is None and before.size >= parallel.LEAST_BYTES
+        if processes == 1 or not large or self._rules.inspectors:
             return False
-        issue = Issue(
+
+        def digest() -> None:
+            for data in chain([head], iter(lambda: file.read(BLOCK_BYTES), b"")):
+                self._feed(data)
+
+        part = parallel.read_shared(self._path, before.size, self._rules, processes, digest)
+        if part is None:  # start over
+            file.seek(len(head))
+            self._digest, self._bytes = hashlib.sha256(), 0
+            return False
+        self._part = part
+        return True
+
+    def _feed(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._bytes += len(data)
+
+    def _whole_file(self) -> None:
+        """What only the end of the file shows."""
+        part, target = self._part, self._rules.target
+        method = part.method
+        if not part.rows:
+            what = "holds only blank lines" if part.lines else "is empty"
+            part.add(Finding("FT501", f"the file {what}"), None)
+        elif part.rows < target.min_examples:
+            part.add(Finding("FT502", self._too_few()), None, severity=target.too_few)
+        if method is not None and method not in target.methods:
+            message = f"{target.name} does not train with {method} examples"
+            part.add(Finding("FT507", message), None)
+        most = target.limit(method)
+        if most is not None and part.rows > most:
+            message = f"file has {part.rows:,} examples; {target.name} takes at most {most:,}"
+            part.add(Finding("FT505", message), None)
+        if target.max_bytes is not None and self._bytes > target.max_bytes:
+            message = f"file has {self._bytes:,} bytes; {target.name} takes {target.max_bytes:,}"
+            part.add(Finding("FT506", message), None)
+        if self._compression and target.hosted:
+            message = f"the file is compressed ({self._compression}); {target.name} takes it plain"
+            part.add(Finding("FT106", message), None)
+
+    def _too_few(self) -> str:
+        rows, target = self._part.rows, self._rules.target
+        has = f"file has {rows} example{'s' if rows > 1 else ''}"
+        strict = target.too_few == "error"
+        wants = "but must have at least" if strict else "but hosted services want at least"
+        return f"{has}, {wants} {target.min_examples}"
+
+    def overlap(self, known: Sequence[tuple[str, Index]]) -> None:
+        """Compare the rows with each other, and with those of other files."""
+        asked_for = self._rules.codes & {"FT801", "FT802", "FT811", "FT812"}
+        if not asked_for:
+            return
+        answered = self._part.method in {"supervised", "completion"}
+        contradictions = "FT802" in asked_for and answered
+        for line, finding in overlap_within(self.index, contradictions=contradictions):
+            self._overlaps(line, finding)
+        for line, finding in overlap_between(self.index, known):
+            self._overlaps(line, finding)
+
+    def _overlaps(self, line: int, finding: Finding) -> None:
+        source = self.index.rows[line - 1].to_bytes(8, "big")
+        self._part.add(finding, line, source)
+
+    def report(self) -> Report:
+        """What was found, in file order."""
+        part = self._part
+        return Report(
+            path=self._path,
+            target=self._rules.target.name,
+            examples=part.examples,
+            lines=part.lines,
+            issues=tuple(self._issue(seen) for seen in sorted(part.seen, key=_place)),
+            error_count=part.counts["error"],
+            warning_count=part.counts["warning"],
+            manifest=Manifest(
+                sha256=self._digest.hexdigest(),
+                bytes=self._bytes,
+                rows=part.rows,
+                method=part.method,
+                compression=self._compression,
+            ),
+            mtime_ns=self._mtime_ns,
+        )
+
+    def _issue(self, seen: Seen) -> Issue:
+        finding, severity, line, fingerprint = seen
+        rule, rows = RULES[finding.code], self._part.foreign[finding.code]
+        more = f", as in {rows - 1} more lines" if rows > 1 else ""
+        return Issue(
             code=finding.code,
             severity=severity,
-            message=finding.message,
+            message=finding.message + more,
             path=str(self._path),
             line=line,
             column=None if finding.at is None else finding.at + 1,
             pointer=finding.pointer,
             hint=rule.fix,
+            fingerprint=fingerprint,
+            fixable=rule.fixable,
         )
-        self._issues.append(issue)
-        return True
 
-    def whole_file(self) -> None:
-        """What only the end of the file shows."""
-        for place, rows in self._foreign.values():
-            if place is not None and rows > 1:
-                issue = self._issues[place]
-                message = f"{issue.message}, as in {rows - 1} more lines"
-                self._issues[place] = issue.model_copy(update={"message": message})
-        least = self._target.min_examples
-        if not self._rows:
-            what = "holds only blank lines" if self._lines else "is empty"
-            self.add(Finding("FT501", f"the file {what}"), None)
-        elif self._rows < least:
-            has = f"file has {self._rows} example{'s' if self._rows > 1 else ''}"
-            strict = self._target.too_few == "error"
-            wants = "but must have at least" if strict else "but hosted services want at least"
-            message = f"{has}, {wants} {least}"
-            self.add(Finding("FT502", message), None, severity=self._target.too_few)
 
-    def report(self, status: os.stat_result) -> Report:
-        return Report(
-            path=self._path,
-            target=self._target.name,
-            examples=self._examples,
-            lines=self._lines,
-            issues=tuple(self._issues),
-            error_count=self._counts["error"],
-            warning_count=self._counts["warning"],
-            manifest=Manifest(
-                sha256=self.digest.hexdigest(),
-                bytes=status.st_size,
-                rows=self._rows,
-                method=self._method,
-            ),
-            mtime_ns=status.st_mtime_ns,
-        )
+def _place(seen: Seen) -> tuple[float, int, str]:
+    """Where a finding stands: the file as a whole comes last."""
+    line = math.inf if seen.line is None else seen.line
+    return line, seen.finding.at or 0, seen.finding.code

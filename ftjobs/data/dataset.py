@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from ftjobs.data.checker import Manifest, Report, changed, check, lines_of, opened
+from ftjobs.data.checker import Manifest, Report, check
+from ftjobs.data.reading import STDIN, DamagedError, lines_of, opened, stamp
 from ftjobs.data.sniff import BOM
-from ftjobs.errors import DatasetError, UnsupportedError
+from ftjobs.errors import ConfigError, DatasetError, UnsupportedError
 from ftjobs.schema import Example, Issue
 
 _decoder = msgspec.json.Decoder(dict[str, object])
@@ -50,13 +52,23 @@ class Dataset:
 
     def _examples(self) -> Iterator[Example]:
         with opened(self.path) as file:
-            if changed(file, self.manifest.bytes, self.mtime_ns):
-                raise self._stale()
-            for number, line in enumerate(lines_of(file), start=1):
+            self._check_unchanged(file)
+            for number, line in enumerate(self._lines(file), start=1):
                 if line is not None and not line.removeprefix(BOM).isspace():
                     yield self._example(number, line.removeprefix(BOM))
-            if changed(file, self.manifest.bytes, self.mtime_ns):
-                raise self._stale()
+            self._check_unchanged(file)
+
+    def _lines(self, file: BinaryIO) -> Iterator[bytes | None]:
+        try:
+            yield from lines_of(file)
+        except DamagedError:  # it was whole when it was checked
+            raise self._stale() from None
+
+    def _check_unchanged(self, file: BinaryIO) -> None:
+        now = stamp(file)
+        plain = self.manifest.compression is None
+        if now.mtime_ns != self.mtime_ns or (plain and now.size != self.manifest.bytes):
+            raise self._stale()
 
     def _example(self, number: int, line: bytes) -> Example:
         try:
@@ -77,9 +89,15 @@ def read(path: str | os.PathLike[str], *, target: str = "local") -> Dataset:
     """Check a file and hand it out if a job of `target` can train on it.
 
     Raises:
-        ConfigError: the file cannot be opened or read, or there is no such target.
+        ConfigError: the file cannot be opened or read, it is standard input, or there is no such
+            target.
         DatasetError: it has errors; `issues` holds them all, and the warnings.
     """
+    if Path(path) == STDIN:
+        raise ConfigError(
+            "standard input can be checked, but not read again for its examples",
+            hint="Write it to a file first.",
+        )
     report = check(path, target=target)
     if not report.ok:
         raise _error(report)

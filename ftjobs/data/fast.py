@@ -1,27 +1,34 @@
 """The fast tier: whether a line has nothing at all to report, in a few microseconds.
 
-`accept` says yes exactly where `slow.explain_line` finds nothing; a property test holds the two
-together.  The typed decoder checks JSON and shape, one loop the conversation, and a count of
-quotes finds keys given twice, which the decoder drops without a word.
+`accept` says yes only where `slow.explain_line` finds nothing, and no only where it finds
+something or where a text needs a closer look; a property test holds the two together.  The typed
+decoder checks JSON and shape, one loop the conversation, and a count of quotes finds keys given
+twice, which the decoder drops without a word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ftjobs.data.content import image_faults, may_hold_faults
+from ftjobs.data.conversation import run_together
 from ftjobs.data.scan import MAX_DEPTH, MAX_VALUES
-from ftjobs.data.shape import TOOL_NAME, holds_object
+from ftjobs.data.shape import SPEAKER_NAME, TOOL_NAME, arguments_of
+from ftjobs.data.targets import LOCAL, Target
+from ftjobs.data.toolschema import Schema, schema_of
 
 LONGEST = 2 * MAX_VALUES
 """Bytes of the longest line that `accept` is asked about: shorter ones cannot hold too many
 values, which only the slow tier counts."""
 
 _PARAMETERS_DEPTH = 5  # of a tool's parameters in a chat row: row, tools, tool, function, they
-ToolName = Annotated[str, Meta(pattern=TOOL_NAME)]
+_ToolName = Annotated[str, Meta(pattern=TOOL_NAME)]
+_Name = Annotated[str, Meta(pattern=SPEAKER_NAME)]
+_Id = Annotated[str, Meta(min_length=1)]
 
 
 class _Closed(Struct, forbid_unknown_fields=True, gc=False):
@@ -42,12 +49,12 @@ class _ImagePart(_Closed, tag_field="type", tag="image_url"):
 
 
 class _CalledFunction(_Closed):
-    name: ToolName
+    name: _ToolName
     arguments: str
 
 
 class _Call(_Closed):
-    id: str
+    id: _Id
     type: Literal["function"]
     function: _CalledFunction
 
@@ -58,25 +65,25 @@ _Parts = str | Annotated[list[_TextPart | _ImagePart], Meta(min_length=1)]
 
 class _System(_Closed, tag_field="role", tag="system"):
     content: _Texts
-    name: str | UnsetType = UNSET
+    name: _Name | UnsetType = UNSET
 
 
 class _User(_Closed, tag_field="role", tag="user"):
     content: _Parts
-    name: str | UnsetType = UNSET
+    name: _Name | UnsetType = UNSET
 
 
 class _Assistant(_Closed, tag_field="role", tag="assistant"):
     content: _Texts | UnsetType | None = UNSET
-    name: str | UnsetType = UNSET
+    name: _Name | UnsetType = UNSET
     weight: Literal[0, 1] | UnsetType = UNSET
     tool_calls: Annotated[list[_Call], Meta(min_length=1)] | UnsetType = UNSET
 
 
 class _Result(_Closed, tag_field="role", tag="tool"):
     content: _Texts
-    tool_call_id: str
-    name: str | UnsetType = UNSET
+    tool_call_id: _Id
+    name: _Name | UnsetType = UNSET
 
 
 _Message = _System | _User | _Assistant | _Result
@@ -84,7 +91,7 @@ _Answer = _Assistant | _Result
 
 
 class _Function(_Closed):
-    name: ToolName
+    name: _ToolName
     description: str | UnsetType = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET
     strict: bool | UnsetType = UNSET
@@ -107,22 +114,28 @@ class _Preference(_Closed):
     non_preferred_output: Annotated[list[_Answer], Meta(min_length=1)]
 
 
+class _Completion(_Closed):
+    prompt: str
+    completion: str
+
+
 _chat = msgspec.json.Decoder(_Chat)
 _preference = msgspec.json.Decoder(_Preference)
+_completion = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
 
 
-def accept(line: bytes) -> str | None:
+def accept(line: bytes, target: Target = LOCAL) -> str | None:
     """The method of a line without any error or warning; None for every other line."""
-    for method, sound in (("supervised", _sound_chat), ("dpo", _sound_preference)):
+    for method, sound in _METHODS:
         try:
-            return method if sound(line) else None
+            return method if sound(line, target) and not may_hold_faults(line) else None
         except (ValueError, RecursionError, OverflowError):  # msgspec's errors are ValueErrors
             continue
     return None
 
 
-def _sound_chat(line: bytes) -> bool:
+def _sound_chat(line: bytes, target: Target) -> bool:
     row = _chat.decode(line)
     return (
         type(row.messages[-1]) is _Assistant
@@ -131,10 +144,12 @@ def _sound_chat(line: bytes) -> bool:
         and any(type(one) is _Assistant and one.weight != 0 for one in row.messages)
         and _no_key_twice(row, line)
         and _small(row, depth=_PARAMETERS_DEPTH)
+        and _tools_fit(row.tools, row.messages)
+        and _images_fit(row.messages, target)
     )
 
 
-def _sound_preference(line: bytes) -> bool:
+def _sound_preference(line: bytes, target: Target) -> bool:  # noqa: ARG001 - as the others
     row = _preference.decode(line)
     asked = row.input.messages
     outputs = (row.preferred_output, row.non_preferred_output)
@@ -145,7 +160,26 @@ def _sound_preference(line: bytes) -> bool:
         and all(_is_output(output) and _calls_answered([*asked, *output]) for output in outputs)
         and _no_key_twice(row, line)
         and _small(row.input, depth=_PARAMETERS_DEPTH + 1)
+        and _tools_fit(row.input.tools, [*asked, *outputs[0], *outputs[1]])
+        and not any(_images(asked))
     )
+
+
+def _sound_completion(line: bytes, target: Target) -> bool:
+    row = _completion.decode(line)
+    return (
+        "completion" in target.methods
+        and bool(row.completion.strip())
+        and not run_together(row.prompt, row.completion)
+        and _no_key_twice(row, line)
+    )
+
+
+_METHODS = (
+    ("supervised", _sound_chat),
+    ("dpo", _sound_preference),
+    ("completion", _sound_completion),
+)
 
 
 def _is_output(output: Sequence[_Answer]) -> bool:
@@ -198,9 +232,51 @@ def _calls_answered(messages: Sequence[_Message]) -> bool:
             waiting = {call.id for call in calls}
             if len(waiting) != len(calls):
                 return False
-            if not all(holds_object(call.function.arguments) for call in calls):
+            if any(arguments_of(call.function.arguments) is None for call in calls):
                 return False
     return not waiting or type(messages[-1]) is _Assistant
+
+
+def _tools_fit(tools: Sequence[_Tool] | UnsetType, messages: Sequence[_Message]) -> bool:
+    """Whether tools are sound, and every call one of a declared tool; calls without tools pass."""
+    if not isinstance(tools, list):
+        return True
+    declared: dict[str, Schema | None] = {}
+    for tool in tools:
+        parameters = tool.function.parameters
+        schema = schema_of(parameters) if isinstance(parameters, dict) else None
+        if (schema is not None and schema.fault is not None) or tool.function.name in declared:
+            return False
+        declared[tool.function.name] = schema
+    return all(_call_fits(call.function, declared) for call in _calls(messages))
+
+
+def _calls(messages: Sequence[_Message]) -> Iterator[_Call]:
+    for message in messages:
+        if type(message) is _Assistant and isinstance(message.tool_calls, list):
+            yield from message.tool_calls
+
+
+def _call_fits(called: _CalledFunction, declared: dict[str, Schema | None]) -> bool:
+    if called.name not in declared:
+        return False
+    schema = declared[called.name]
+    return schema is None or schema.accepts(arguments_of(called.arguments) or {})
+
+
+def _images_fit(messages: Sequence[_Message], target: Target) -> bool:
+    images = list(_images(messages))
+    if len(images) > target.image_count:
+        return False
+    return not any(image_faults(image.url, target) for image in images)
+
+
+def _images(messages: Sequence[_Message]) -> Iterator[_Image]:
+    for message in messages:
+        if isinstance(message.content, list):
+            for part in message.content:
+                if type(part) is _ImagePart:
+                    yield part.image_url
 
 
 def _no_key_twice(row: Struct, line: bytes) -> bool:

@@ -1,18 +1,25 @@
-"""The two tiers agree: the fast one accepts a line exactly where the slow one finds nothing."""
+"""The tiers agree: the faster ones accept a line only where the slow one finds nothing, and leave
+no line to it for any other reason than that its texts need a closer look.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ftjobs.data.content import may_hold_faults
 from ftjobs.data.fast import accept
+from ftjobs.data.plain import plain_rows
 from ftjobs.data.slow import explain_line
+from ftjobs.data.targets import TARGETS, Target
 
+OPENAI = TARGETS["openai"]
 USER = {"role": "user", "content": "Where is the lamp?"}
 ANSWER = {"role": "assistant", "content": "On the shelf."}
 CALL = {"id": "a", "type": "function", "function": {"name": "find", "arguments": '{"x": 1}'}}
@@ -134,26 +141,55 @@ def damaged_lines(draw: st.DrawFn) -> bytes:
     return line
 
 
-@given(damaged_lines())
+@given(damaged_lines(), st.sampled_from([*TARGETS.values()]))
 @settings(deadline=None, max_examples=600)
-@example(b"")
-@example(b'{"messages":[]}')
-@example(b'{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"\\\\"}]}')
-@example(b'{"messages":[{"role" :"user","role":"user","content":"x"}]}')
-def test_the_tiers_agree(line: bytes) -> None:
-    method, findings = explain_line(line)
-    accepted = accept(line)
-    assert (accepted is not None) == (findings == ()), findings
+@example(b"", OPENAI)
+@example(b'{"messages":[]}', OPENAI)
+@example(
+    b'{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"\\\\"}]}', OPENAI
+)
+@example(b'{"messages":[{"role" :"user","role":"user","content":"x"}]}', OPENAI)
+def test_the_tiers_agree(line: bytes, target: Target) -> None:
+    method, findings = explain_line(line, target=target)
+    accepted = accept(line, target)
+    closer_look = method == "reinforcement" or may_hold_faults(line)
+    assert (accepted is not None) == (findings == () and not closer_look), findings
     if accepted is not None:
         assert accepted == method
+    if b"\n" not in line and plain_rows([line], may_hold_faults) != [None]:
+        assert accepted == "supervised"
+
+
+@given(st.lists(damaged_lines(), max_size=5), st.randoms())
+@settings(deadline=None, max_examples=200)
+def test_a_block_is_the_sum_of_its_lines(damaged: list[bytes], random: Random) -> None:
+    sound = [json.dumps(row, ensure_ascii=False).encode() for row in ROWS]
+    compact = [json.dumps(row, separators=(",", ":")).encode() for row in ROWS]
+    lines = [line for line in [*damaged, *sound, *compact] if b"\n" not in line]
+    random.shuffle(lines)
+    together = plain_rows(lines, may_hold_faults)
+    assert together == [plain_rows([line], may_hold_faults)[0] for line in lines]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r"])
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
+def test_plain_rows_are_accepted_however_they_are_spaced(
+    separators: tuple[str, str], end: bytes
+) -> None:
+    plain = ROWS[0], {"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]}
+    for row in plain:
+        line = json.dumps(row, separators=separators, ensure_ascii=False).encode() + end
+        texts = [json.dumps(one["content"]).encode() for one in row["messages"]]
+        assert plain_rows([line], may_hold_faults) == [texts]
+        assert plain_rows([line, b"{", line], may_hold_faults) == [texts, None, texts]
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_both_tiers_accept_what_is_valid(row: dict[str, Any]) -> None:
     for ascii_only in (True, False):
         line = json.dumps(row, ensure_ascii=ascii_only).encode()
-        assert accept(line) == explain_line(line).method
-        assert explain_line(line).findings == ()
+        assert accept(line, OPENAI) == explain_line(line, target=OPENAI).method
+        assert explain_line(line, target=OPENAI).findings == ()
 
 
 def test_a_word_of_another_method_changes_nothing() -> None:
@@ -161,7 +197,7 @@ def test_a_word_of_another_method_changes_nothing() -> None:
     row["tools"][0]["function"]["parameters"] = {"preferred_output": "messages"}
     assert accept(json.dumps(row).encode()) == "supervised"
     escaped = json.dumps(ROWS[6]).replace("preferred_output", "preferred\\u005foutput").encode()
-    assert accept(escaped) == "dpo"
+    assert explain_line(escaped, target=OPENAI) == ("dpo", ())
 
 
 def nested(levels: int) -> bytes:

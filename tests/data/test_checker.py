@@ -11,6 +11,7 @@ import socket
 import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,9 +35,10 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "train.jsonl"
 
 
-def check_bytes(file: Path, data: bytes, *, target: str = "local") -> Report:
+def check_bytes(file: Path, data: bytes, *, target: str = "local", **options: Any) -> Report:
+    """Check bytes that repeat a row, but not for repetition: test_index.py does."""
     file.write_bytes(data)
-    return check(file, target=target)
+    return check(file, target=target, ignore=["FT8"], **options)
 
 
 def codes(report: Report) -> list[str]:
@@ -122,10 +124,11 @@ def test_a_foreign_shape_is_one_issue(file: Path) -> None:
 
 
 def test_preferences_are_a_method_of_their_own(file: Path) -> None:
-    report = check_bytes(file, PREFERENCE * 10)
+    report = check_bytes(file, PREFERENCE * 10, target="openai")
     assert report.issues == ()
     assert report.manifest.method == "dpo"
-    mixed = check_bytes(file, PREFERENCE * 10 + ROW)
+    assert codes(check_bytes(file, PREFERENCE * 10)) == ["FT507"]  # local trains with chat alone
+    mixed = check_bytes(file, PREFERENCE * 10 + ROW, target="openai")
     assert [(issue.code, issue.line) for issue in mixed.issues] == [("FT503", 11)]
     assert mixed.examples == 10
 
@@ -140,7 +143,7 @@ def test_preferences_are_a_method_of_their_own(file: Path) -> None:
         (ROW.decode().encode("utf-32-be"), "FT103"),
         (b"\x7fELF\x01\x00\x00" + os.urandom(5000), "FT105"),
         (b"PK\x03\x04" + os.urandom(5000), "FT105"),
-        (b"\x28\xb5\x2f\xfd" + os.urandom(5000), "FT106"),
+        (b"\xfd7zXZ\x00" + os.urandom(5000), "FT105"),
         (b"\n  [\n" + ROW.strip() + b",\n" + ROW + b"]\n", "FT211"),
         (b"[" + ROW.strip() + b"," + ROW.strip() + b"]", "FT211"),
         (b"\xef\xbb\xbf[" + ROW.strip() + b"]", "FT211"),
@@ -175,13 +178,13 @@ def test_nothing_to_train_on(file: Path, data: bytes) -> None:
 
 def test_limits_keep_errors_and_warnings_apart(file: Path) -> None:
     odd = ROW.replace(b'"content":"Hello"', b'"content":"Hello","x":1')
-    file.write_bytes(odd * 30 + b"{\n" * 20)
-    report = check(file, max_issues=5)
+    data = odd * 30 + b"{\n" * 20
+    report = check_bytes(file, data, max_issues=5)
     assert (len(report.errors), len(report.warnings)) == (5, 5)
     assert (report.error_count, report.warning_count, report.truncated) == (20, 30, 40)
-    assert not check(file, max_issues=0).ok
-    assert check(file, max_issues=0).issues == ()
-    assert len(check(file).issues) == 50
+    assert not check_bytes(file, data, max_issues=0).ok
+    assert check_bytes(file, data, max_issues=0).issues == ()
+    assert len(check_bytes(file, data).issues) == 50
 
 
 def test_one_line_cannot_flood_the_report(file: Path) -> None:
@@ -207,7 +210,7 @@ def test_a_line_over_the_limit_is_one_issue(file: Path) -> None:
     with file.open("wb") as out:
         out.write(ROW * 1000)  # more than what is sniffed
         out.truncate(161 * 2**20)  # the rest is a hole in the file
-    report = check(file)
+    report = check(file, ignore=["FT8"])
     assert [(issue.code, issue.line, issue.column) for issue in report.issues] == [
         ("FT210", 1001, None)
     ]
@@ -218,13 +221,13 @@ def test_memory_does_not_grow_with_the_file(file: Path) -> None:
         file.write_bytes(ROW * rows)
         tracemalloc.start()
         try:
-            assert check(file).ok
+            assert check(file, ignore=["FT8"]).ok
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(100)  # what is made once
-    assert peak(20_000) < peak(1_000) + 500_000
+    assert peak(40_000) < peak(5_000) + 35_000 * 24
 
 
 def test_a_file_that_changes_is_reported(file: Path) -> None:
@@ -243,7 +246,7 @@ def test_a_file_that_changes_is_reported(file: Path) -> None:
     writer.start()
     try:
         assert running.wait(10)
-        report = check(file)
+        report = check(file, ignore=["FT8"])
     finally:
         done.set()
         writer.join()
@@ -297,7 +300,8 @@ PIECES = st.one_of(
 def test_no_bytes_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "fuzz.jsonl"
     report = check_bytes(file, data)
-    assert report.manifest.sha256 == hashlib.sha256(data).hexdigest()
+    if report.manifest.compression is None:
+        assert report.manifest.sha256 == hashlib.sha256(data).hexdigest()
     assert report.examples <= report.manifest.rows <= report.lines
     assert report.ok == (report.errors == ())
     places = [(issue.line or 10**9, issue.column or 0) for issue in report.issues]

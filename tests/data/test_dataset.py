@@ -16,7 +16,11 @@ from ftjobs.errors import ConfigError, DatasetError, ExitCode, UnsupportedError
 from ftjobs.schema import Example
 from tests.data.test_agreement import ROWS, damaged_lines
 
-CHATS = [json.dumps(row, ensure_ascii=False) for row in ROWS if "messages" in row]
+CHATS = [
+    json.dumps(row, ensure_ascii=False)
+    for row in ROWS
+    if "messages" in row and "image_url" not in json.dumps(row)
+]
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -55,7 +59,8 @@ def test_blank_lines_and_byte_order_marks_are_passed_over(tmp_path: Path) -> Non
     dataset = read(path)
     assert [example.line for example in dataset] == [1, *range(3, 12)]
     assert len(dataset) == 10
-    assert [issue.code for issue in dataset.warnings] == ["FT101", "FT107", "FT107"]
+    codes = [issue.code for issue in dataset.warnings if issue.code != "FT801"]
+    assert codes == ["FT101", "FT107", "FT107"]
 
 
 def test_a_key_named_line_does_not_hide_the_number(tmp_path: Path) -> None:
@@ -84,7 +89,8 @@ def test_a_relative_path_survives_a_change_of_folder(
 
 def test_errors_come_all_at_once(tmp_path: Path) -> None:
     bad = CHATS[0].replace('"user"', '"User"')
-    path = write(tmp_path / "train.jsonl", *[CHATS[0]] * 6, bad, "", "{", *[CHATS[0]] * 4)
+    good = [CHATS[0].replace("lamp", f"lamp {number}") for number in range(10)]
+    path = write(tmp_path / "train.jsonl", *good[:6], bad, "", "{", *good[6:])
     with pytest.raises(DatasetError) as caught:
         read(path)
     error = caught.value
@@ -97,7 +103,8 @@ def test_errors_come_all_at_once(tmp_path: Path) -> None:
 
 
 def test_the_target_decides(tmp_path: Path) -> None:
-    path = write(tmp_path / "train.jsonl", *[CHATS[0]] * 9)
+    rows = [CHATS[0].replace("lamp", f"lamp {number}") for number in range(9)]
+    path = write(tmp_path / "train.jsonl", *rows)
     assert [issue.code for issue in read(path).warnings] == ["FT502"]
     with pytest.raises(DatasetError, match="9 examples, but must have at least 10"):
         read(path, target="openai")
@@ -134,7 +141,7 @@ def test_a_file_that_is_gone_is_noticed(dataset: Dataset) -> None:
 
 def test_preferences_can_be_read_but_not_as_chat(tmp_path: Path) -> None:
     row = json.dumps(ROWS[6])
-    dataset = read(write(tmp_path / "dpo.jsonl", *[row] * 10))
+    dataset = read(write(tmp_path / "dpo.jsonl", *[row] * 10), target="openai")
     assert (len(dataset), dataset.manifest.method) == (10, "dpo")
     with pytest.raises(UnsupportedError, match="a dpo dataset"):
         iter(dataset)
