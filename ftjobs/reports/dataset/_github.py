@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from ftjobs.data import Report
 from ftjobs.data.rules import RULES, Severity
 from ftjobs.reports.dataset._words import (
     Group,
+    Roots,
     groups,
     issues_of,
     listed,
@@ -22,7 +22,6 @@ from ftjobs.reports.dataset._words import (
     one_line,
     place,
     verdict,
-    within,
 )
 from ftjobs.schema import Issue
 
@@ -35,11 +34,11 @@ SUMMARY_BYTES = 2**20
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def github(reports: Sequence[Report], *, root: Path, problems: Sequence[str] = ()) -> str:
+def github(reports: Sequence[Report], *, roots: Roots, problems: Sequence[str] = ()) -> str:
     """Workflow commands for at most ten errors, warnings and notices, then what is left out.
 
-    Every code is annotated once before any is twice.  Paths are relative to the folder `root`,
-    the repository's.  `problems` say why files could not be checked.
+    Every code is annotated once before any is twice.  Paths are relative to `roots.root`.
+    `problems` say why files could not be checked.
     """
     lines = [f"::error title=ftjobs::{_data(problem)}" for problem in problems]
     left_out = []
@@ -47,7 +46,7 @@ def github(reports: Sequence[Report], *, root: Path, problems: Sequence[str] = (
         room = MOST_ANNOTATIONS - (len(lines) if severity == "error" else 0)
         issues = [issue for issue in issues_of(reports) if issue.severity == severity]
         shown = _varied(issues)[: max(0, room)]
-        lines += (_annotation(issue, level, root) for issue in shown)
+        lines += (_annotation(issue, level, roots) for issue in shown)
         if more := _total(reports, severity, len(issues)) - len(shown):
             left_out.append(many(more, severity if severity != "info" else "note"))
     if left_out:
@@ -77,9 +76,9 @@ def _varied(issues: Sequence[Issue]) -> list[Issue]:
     return [issue for _, issue in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _annotation(issue: Issue, level: str, root: Path) -> str:
+def _annotation(issue: Issue, level: str, roots: Roots) -> str:
     properties = {
-        "file": within(issue.path, root) or issue.path,
+        "file": roots.within(issue.path) or issue.path,
         "line": issue.line,
         "col": issue.column,
         "title": f"{issue.code} {RULES[issue.code].title}",

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from ftjobs.data import Report
 
+if TYPE_CHECKING:
+    from ftjobs.data.fix import FixReport
 
-def jsonl(reports: Iterable[Report], *, ascii_only: bool = False) -> str:
+
+def jsonl(
+    reports: Iterable[Report], *, fixed: FixReport | None = None, ascii_only: bool = False
+) -> str:
     """A line of JSON for each issue and, with `"object": "report"`, for each file.
 
-    `ascii_only` escapes everything else, for a stream that is not UTF-8.
+    What a repair did comes first (`"object": "fix"`).  `ascii_only` escapes everything else, for
+    a stream that is not UTF-8.
     """
-    values = (value for report in reports for value in _values(report))
+    values = [value for report in reports for value in _values(report)]
+    if fixed is not None:
+        done = fixed.model_dump(mode="json", exclude={"remaining"})
+        values.insert(0, {"object": "fix", **done})
     return "\n".join(_line(value, ascii_only=ascii_only) for value in values)
 
 

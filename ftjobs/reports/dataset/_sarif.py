@@ -7,14 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ftjobs.data import Report, Rule
 from ftjobs.data.rules import Severity
 from ftjobs.reports.dataset._rule import repairs
-from ftjobs.reports.dataset._words import errors_first, groups, issues_of, one_line, within
+from ftjobs.reports.dataset._words import Roots, errors_first, groups, issues_of, one_line
 from ftjobs.schema import Issue
 
 MOST_RESULTS = 25_000
@@ -31,15 +30,15 @@ Json = dict[str, Any]
 def sarif(
     reports: Sequence[Report],
     *,
-    root: Path,
+    roots: Roots,
     exit_code: int = 0,
     problems: Sequence[str] = (),
     most: int = MOST_RESULTS,
 ) -> str:
     """One run with a result for each issue, at most `most`, errors before warnings.
 
-    Files in the folder `root` (absolute) get URIs relative to it, as code scanning wants, other
-    files whole ones.  `problems` say why files could not be checked; the run then counts as
+    Files below `roots.root` get URIs relative to it, as code scanning wants, other files whole
+    ones.  `problems` say why files could not be checked; the run then counts as
     unsuccessful.  What is left out is counted in a notification and in the run's properties.
     """
     issues = errors_first(issues_of(reports))
@@ -51,8 +50,8 @@ def sarif(
         "tool": {"driver": _driver(list(dict.fromkeys(rules)))},
         "columnKind": "unicodeCodePoints",
         "invocations": [_invocation(exit_code, problems, left_out)],
-        "artifacts": [_artifact(report, root) for report in reports],
-        "results": _results(kept, places, root),
+        "artifacts": [_artifact(report, roots) for report in reports],
+        "results": _results(kept, places, roots),
         "properties": {"resultsLeftOut": left_out},
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1)
@@ -95,18 +94,18 @@ def _invocation(exit_code: int, problems: Sequence[str], left_out: int) -> Json:
     }
 
 
-def _artifact(report: Report, root: Path) -> Json:
+def _artifact(report: Report, roots: Roots) -> Json:
     return {
-        "location": {"uri": uri(str(report.path), root)},
+        "location": {"uri": uri(str(report.path), roots)},
         "length": report.manifest.bytes,
         "hashes": {"sha-256": report.manifest.sha256},
         "roles": ["analysisTarget"],
     }
 
 
-def _results(issues: Sequence[Issue], rules: dict[str, int], root: Path) -> list[Json]:
+def _results(issues: Sequence[Issue], rules: dict[str, int], roots: Roots) -> list[Json]:
     """The results.  Equal fingerprints are numbered: code scanning merges what it cannot tell."""
-    uris = {path: uri(path, root) for path in {issue.path for issue in issues}}
+    uris = {path: uri(path, roots) for path in {issue.path for issue in issues}}
     seen: Counter[str] = Counter()
     results = []
     for issue in issues:
@@ -137,9 +136,9 @@ def _result(issue: Issue, rule: int, location: str) -> Json:
     }
 
 
-def uri(path: str, root: Path) -> str:
-    """The URI reference of a file, relative to the folder `root` if it is inside."""
-    inside = within(path, root)
+def uri(path: str, roots: Roots) -> str:
+    """The URI reference of a file, relative to the root if it is below it."""
+    inside = roots.within(path)
     if inside is not None:
         return quote(os.fsencode(inside))
-    return "file://" + quote(os.fsencode(Path(os.path.normpath(root / path)).as_posix()))
+    return "file://" + quote(os.fsencode(roots.whole(path).as_posix()))

@@ -95,8 +95,19 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def within(path: str, root: Path) -> str | None:
-    """`path` relative to the folder `root`, with `/`; None if it lies outside.  Reads no disk."""
-    whole = os.path.normpath(root / path)
-    base = os.path.normpath(root)
-    return Path(whole).relative_to(base).as_posix() if Path(whole).is_relative_to(base) else None
+class Roots(NamedTuple):
+    """Folders, absolute: `root` is what paths are shown relative to, the repository's, and `cwd`
+    what relative paths of issues start from.
+    """
+
+    root: Path
+    cwd: Path
+
+    def whole(self, path: str) -> Path:
+        """`path` as an absolute path.  No disk is read."""
+        return Path(os.path.normpath(self.cwd / path))
+
+    def within(self, path: str) -> str | None:
+        """`path` relative to the root, with `/`; None if it lies outside."""
+        whole, root = self.whole(path), Path(os.path.normpath(self.root))
+        return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else None
