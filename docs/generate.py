@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -17,8 +18,9 @@ from ftjobs import config, errors
 from ftjobs.backends import wire
 from ftjobs.cli import root
 from ftjobs.cli.app import SHARED
-from ftjobs.data.rules import RULES
+from ftjobs.data.rules import RULES, Fixable, Rule
 from ftjobs.errors import ExitCode
+from ftjobs.reports import dataset
 from ftjobs.schema import Hyperparameters, Sampling
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -39,10 +41,29 @@ EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.INTERRUPTED: "Ctrl-C. A watched job goes on.",
 }
 
+HUNDREDS: Mapping[str, str] = {
+    "FT1": "the bytes",
+    "FT2": "JSON",
+    "FT3": "the shape of a row",
+    "FT4": "who says what",
+    "FT5": "the file as a whole",
+    "FT6": "what texts and images hold",
+    "FT7": "secrets and personal data",
+    "FT8": "rows against rows, file against file",
+    "FT9": "length and truncation",
+}
+
+REPAIRED: Mapping[Fixable | None, str] = {
+    "safe": "`ftjobs data check FILE --fix OUT` repairs it; no meaning is lost.",
+    "unsafe": "`ftjobs data check FILE --fix OUT --unsafe-fixes` repairs it; look at what it did.",
+    None: "Only you can repair it.",
+}
+
 
 def pages() -> dict[str, str]:
-    """The text of every generated page, by its file name in docs/reference."""
+    """The text of every generated page, by its path in docs/reference."""
     made = {"cli": cli(), "codes": codes(), "errors": error_tree(), "settings": settings()}
+    made |= {f"codes/{rule.code}": code(rule) for rule in RULES.values()}
     return {f"{name}.md": "\n\n".join([NOTE, *parts]) + "\n" for name, parts in made.items()}
 
 
@@ -106,20 +127,39 @@ def written(option: click.Parameter) -> tuple[str, str] | None:
 
 
 def codes() -> Iterator[str]:
-    """Every rule of the dataset checker."""
+    """Every rule of the dataset checker, by hundreds."""
     yield "# Dataset codes"
     yield (
         "What `ftjobs data check` finds. A code never changes its meaning. Errors stop a job, "
-        "warnings do not. `ftjobs explain FT303` prints the same in the terminal."
+        "warnings do not. `ftjobs explain FT303` prints its page in the terminal, `ftjobs explain` "
+        "this list."
     )
-    yield table(
-        ("Code", "Severity", "Title"),
-        [(f"[{r.code}](#{r.code.lower()})", r.severity, r.title) for r in RULES.values()],
+    yield (
+        "Where a code is repaired *safely*, `--fix OUT` is enough and no meaning is lost; where "
+        "*unsafely*, it takes `--unsafe-fixes` too, and you should look at what it did."
     )
-    for rule in RULES.values():
-        yield f"## {rule.code}"
-        yield f"**{rule.title}** ({rule.severity}). {rule.why}"
-        yield f"```text\n{rule.fix}\n```"
+    for hundred, rules in groupby(RULES.values(), lambda rule: rule.code[:3]):
+        yield f"## {hundred}xx {HUNDREDS[hundred]}"
+        yield table(("Code", "Severity", "Repaired", "Title"), [*map(code_row, rules)])
+
+
+def code_row(rule: Rule) -> tuple[str, ...]:
+    """A rule as a row of the list."""
+    repaired = {"safe": "safely", "unsafe": "unsafely", None: "–"}[rule.fixable]
+    return f"[{rule.code}](codes/{rule.code}.md)", dataset.weighs(rule), repaired, rule.title
+
+
+def code(rule: Rule) -> Iterator[str]:
+    """The page of one rule."""
+    yield f"# {rule.code}: {rule.title}"
+    yield f"**{dataset.weighs(rule).capitalize()}.** {rule.why}"
+    yield "## What to do"
+    yield f"```text\n{rule.fix}\n```"
+    yield REPAIRED[rule.fixable]
+    if rule.example:
+        yield "## Example"
+        yield f"```text\n{dataset.visible(rule.example).rstrip()}\n```"
+    yield "[All codes](../codes.md)"
 
 
 def error_tree() -> Iterator[str]:
@@ -179,8 +219,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     """Write the pages."""
-    REFERENCE.mkdir(exist_ok=True)
-    for name, text in pages().items():
+    made = pages()
+    (REFERENCE / "codes").mkdir(parents=True, exist_ok=True)
+    for path in REFERENCE.rglob("*.md"):
+        if path.relative_to(REFERENCE).as_posix() not in made:
+            path.unlink()
+    for name, text in made.items():
         (REFERENCE / name).write_text(text, "utf-8")
 
 

@@ -92,8 +92,9 @@ def _explain(error: FtjobsError, *, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     if isinstance(error, DatasetError) and len(error.issues) > 1:
-        for issue in error.issues[:ISSUES]:
-            say(clean_line(str(issue)))
+        ranked = sorted(error.issues, key=lambda issue: issue.severity != "error")
+        for issue in ranked[:ISSUES]:
+            say(clean_line(f"{issue} ({issue.severity})"))
     say(f"error: {clean_line(error.message)}")
     if error.hint:
         for line in error.hint.splitlines():

@@ -19,13 +19,20 @@ REFERENCE = ROOT / "docs/reference"
 
 def test_the_reference_is_what_the_program_says_now() -> None:
     fresh = runpy.run_path(str(ROOT / "docs/generate.py"))["pages"]()
-    committed = {path.name: path.read_text("utf-8") for path in REFERENCE.iterdir()}
+    committed = {
+        path.relative_to(REFERENCE).as_posix(): path.read_text("utf-8")
+        for path in REFERENCE.rglob("*")
+        if path.is_file()
+    }
     assert committed == fresh, "run: make docs"
 
 
 def test_every_code_and_setting_is_in_the_reference() -> None:
     codes = (REFERENCE / "codes.md").read_text("utf-8")
-    assert [code for code in RULES if f"## {code}\n" not in codes] == []
+    assert re.findall(r"^\| \[(FT\d+)\]\(codes/\1\.md\)", codes, re.MULTILINE) == list(RULES)
+    for code, rule in RULES.items():
+        page = (REFERENCE / f"codes/{code}.md").read_text("utf-8")
+        assert f"# {code}: {rule.title}\n" in page
     settings = (REFERENCE / "settings.md").read_text("utf-8")
     models: list[type[BaseModel]] = [Settings, Hyperparameters, Sampling]
     names = [name for model in models for name in model.model_fields]
@@ -55,8 +62,10 @@ def test_links_lead_somewhere(page: Page) -> None:
 
 
 def test_every_page_is_in_the_menu() -> None:
+    """Or, for the pages of the codes, in their list: a menu of all codes would hide the rest."""
     menu = re.findall(
         r"^ +- (?:[^:]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE
     )
+    menu += [f"reference/codes/{code}.md" for code in RULES]
     written = [page.name.removeprefix("docs/") for page in PAGES if page.name.startswith("docs/")]
     assert sorted(menu) == sorted(written)

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftjobs.cli.app import Command, json_option
-from ftjobs.cli.show import clean_line, emit, say
-from ftjobs.data import Report, check
+from ftjobs.cli.app import App, Command, json_option, pass_app
+from ftjobs.cli.data.counting import find_counter
+from ftjobs.cli.data.found import Found, count, find
+from ftjobs.cli.data.output import FORMATS, Output
+from ftjobs.cli.show import clean_line, say
+from ftjobs.data.baseline import Baseline
 from ftjobs.data.targets import TARGETS
-from ftjobs.errors import ExitCode
+from ftjobs.data.tokens import TokenCounter, inspector
+from ftjobs.reports.dataset import many
+
+if TYPE_CHECKING:
+    from ftjobs.data.fix import FixReport
+
+STALE = 10
+"""Entries of a baseline that are named because they match nothing any more."""
+
+_PATH = click.Path(path_type=Path)
+
+
+def _split(
+    context: click.Context,  # noqa: ARG001 - click's signature
+    parameter: click.Parameter,  # noqa: ARG001
+    values: Sequence[str],
+) -> tuple[str, ...]:
+    """The words of options that hold one each, or many with commas."""
+    return tuple(word.strip() for value in values for word in value.split(","))
 
 
 @click.command(cls=Command)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=_PATH)
 @click.option(
     "--for",
     "target",
@@ -24,66 +48,176 @@ from ftjobs.errors import ExitCode
     help="Whose rules count.",
 )
 @click.option(
+    "--select",
+    multiple=True,
+    metavar="CODES",
+    callback=_split,
+    help="Look for these codes only: FT204, or FT4 for all that begin so; with commas for more.",
+)
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="CODES",
+    callback=_split,
+    help="Leave these codes out.  Submit still refuses a file whose errors are left out here.",
+)
+@click.option(
+    "--near",
+    type=float,
+    metavar="SIMILARITY",
+    help="Look for rows that are nearly the same too; 0.8 is a good start, 1 the same words.",
+)
+@click.option("--model", help="Count tokens as this base model, and say what it would cut off.")
+@click.option(
     "--max-errors",
     type=click.IntRange(min=1),
-    help="Keep at most so many errors and so many warnings.",
+    help="Keep at most so many errors and so many warnings of a file.",
 )
+@click.option(
+    "--baseline",
+    type=_PATH,
+    metavar="FILE",
+    help="Hide the warnings that this file accepts.  Errors are never hidden.",
+)
+@click.option(
+    "--write-baseline", type=_PATH, metavar="FILE", help="Accept today's warnings in this file."
+)
+@click.option(
+    "--fix",
+    "fixed",
+    type=_PATH,
+    metavar="OUT",
+    help="Repair what can be without changing what is meant, write it to OUT, and check that.",
+)
+@click.option(
+    "--unsafe-fixes", is_flag=True, help="With --fix, repair too what a human should look at."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share a large file.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Default: what the name of -o ends with, text on a terminal, otherwise plain.",
+)
+@click.option("-o", "--output", type=_PATH, metavar="FILE", help="Write the report to this file.")
 @json_option
 @click.pass_context
+@pass_app
 def command(
+    app: App,
     context: click.Context,
+    /,
     files: tuple[Path, ...],
-    target: str,
+    near: float | None,
+    model: str | None,
     max_errors: int | None,
+    baseline: Path | None,
+    write_baseline: Path | None,
+    fixed: Path | None,
+    unsafe_fixes: bool,
+    form: str | None,
+    output: Path | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Say everything that is wrong with FILES, by line and column.
 
     ftjobs data check train.jsonl
-    ftjobs data check train.jsonl valid.jsonl --for openai --json
+    ftjobs data check train.jsonl valid.jsonl --for openai --model gpt-4o-mini
+    ftjobs data check train.jsonl --fix train-fixed.jsonl
+    ftjobs data check train.jsonl --ignore FT8,FT107 -o report.html
+    ftjobs data check train.jsonl --baseline accepted.json --format github
+    cat train.jsonl | ftjobs data check - --json
 
-    Exit code 3 if there is an error; warnings alone are 0.
+    Of several files it says too what they have in common.  Exit code 3 if there is an error;
+    warnings alone are 0.
     """
-    reports = [check(path, target=target, max_issues=max_errors) for path in files]
-    for report in reports:
-        _emit(report) if as_json else _show(report)
-    if not all(report.ok for report in reports):
-        context.exit(ExitCode.DATASET)
-
-
-def _emit(report: Report) -> None:
-    for issue in report.issues:
-        emit(issue)
-    emit(
-        {
-            "object": "report",
-            "path": str(report.path),
-            "ok": report.ok,
-            "errors": report.error_count,
-            "warnings": report.warning_count,
-            "examples": report.examples,
-            "lines": report.lines,
-            "truncated": report.truncated,
-            "manifest": report.manifest,
-        }
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"--json and --format {form} exclude each other.")
+    place = Output.of("json" if as_json else form, output)
+    _spare_inputs([*files, fixed], [output, write_baseline])
+    known = Baseline.load(baseline) if baseline else None
+    counter = _counter(app, model)
+    repaired = _fix(files, fixed, unsafe=unsafe_fixes, target=how["target"])
+    whole = bool(known or write_baseline or near is not None)  # these need issues, not counts
+    found = find(
+        files if repaired is None else [repaired.path],
+        near=near,
+        max_issues=None if whole else max_errors,
+        inspectors=[inspector(counter)] if counter else [],
+        **how,
     )
+    found = replace(found, fixed=repaired)
+    if write_baseline:
+        _accept(found, write_baseline)
+    if known is not None:
+        found = _hide(found, known)
+    if place.form == "html":
+        found = replace(found, statistics=count(found.reports, counter))
+    place.show(found.capped(max_errors))
+    if found.problems:
+        raise found.problems[0]
+    context.exit(found.exit_code)
 
 
-def _show(report: Report) -> None:
-    for issue in report.issues:
-        click.echo(f"{clean_line(str(issue))} ({issue.severity})")
-        if issue.hint:
-            click.echo(f"    {clean_line(issue.hint)}")
-    more = " (and more: raise --max-errors)" if report.truncated else ""
-    verdict = "ok" if report.ok else "not usable"
-    say(
-        f"{clean_line(str(report.path))}: {verdict}: {_many(report.examples, 'example')} in "
-        f"{_many(report.lines, 'line')}, {_many(report.error_count, 'error')}, "
-        f"{_many(report.warning_count, 'warning')}{more}"
-    )
-    if report.issues:
-        say(f"What a code means: ftjobs explain {report.issues[0].code}")
+def _spare_inputs(files: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:
+    """Refuse to write a report over data."""
+    for output in filter(None, outputs):
+        if any(_same(path, output) for path in files if path):
+            raise click.UsageError(f"{clean_line(str(output))} holds data: it is not overwritten.")
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.absolute() == other.absolute() or one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there
+        return False
+
+
+def _fix(files: Sequence[Path], out: Path | None, *, unsafe: bool, target: str) -> FixReport | None:
+    """Write the repaired file, if one is wanted."""
+    if out is None:
+        if unsafe:
+            raise click.UsageError("--unsafe-fixes does nothing without --fix.")
+        return None
+    if len(files) > 1:
+        raise click.UsageError("--fix repairs one file at a time.")
+    from ftjobs.data.fix import fix
+
+    return fix(files[0], out, target=target, unsafe=unsafe)
+
+
+def _counter(app: App, model: str | None) -> TokenCounter | None:
+    if model is None:
+        return None
+    counter = find_counter(app, model)
+    if not counter.exact:
+        say(f"Tokens are estimated: {clean_line(counter.note)}")
+    return counter
+
+
+def _accept(found: Found, path: Path) -> None:
+    accepted = Baseline.of(found.reports)
+    accepted.save(path)
+    warnings = many(sum(entry.count for entry in accepted.accepted), "warning")
+    say(f"{clean_line(str(path))} accepts {warnings}; errors are never accepted.")
+
+
+def _hide(found: Found, known: Baseline) -> Found:
+    """What was found without what is accepted; what is accepted in vain is said."""
+    hidden = known.hide(found.reports)
+    if hidden.accepted:
+        say(f"{many(hidden.accepted, 'warning')} hidden by the baseline.")
+    stale = [entry for entry in hidden.stale if entry.code in found.codes]
+    for entry in stale[:STALE]:
+        words = f"{entry.code} {entry.fingerprint} is found {entry.count}× less often than accepted"
+        say(f"stale: {clean_line(words)}")
+    if stale:
+        say(f"The baseline accepts too much ({len(stale):,}): --write-baseline writes it anew.")
+    return replace(found, reports=hidden.reports)
