@@ -25,7 +25,7 @@ def test_the_report_is_for_people(run: Run, tmp_path: Path) -> None:
     assert (result.code, result.out) == (0, "")
     assert result.err.splitlines() == [
         f'{source}: CSV separated by commas, utf-8: prompt from "prompt", answer from "completion"',
-        "1 example of 4 rows written to out.jsonl",
+        "1 example from 4 rows written to out.jsonl",
         "  dropped 2: empty answer: lines 3, 4",
         "  dropped 1: too few cells: line 5 (2 cells, the header has 3)",
         "  not used: id",
@@ -51,7 +51,7 @@ def test_to_standard_output(run: Run) -> None:
         json.loads(line)
         for line in (DATASETS / "one-fact/train.jsonl").read_text("utf-8").splitlines()
     ]
-    assert "11 examples of 11 rows written to -" in result.err
+    assert "11 examples from 11 rows written to -" in result.err
     assert "Check it" not in result.err
 
 
@@ -82,7 +82,7 @@ def test_a_preview_writes_nothing(run: Run, tmp_path: Path) -> None:
     assert "--- example 3" not in result.out
     assert key not in result.out
     assert "\x1b" not in result.out
-    assert "3 examples of 4 rows would be written" in result.err
+    assert "3 examples from 4 rows would be written" in result.err
     assert "dropped 1: empty answer: line 5" in result.err
     assert set(tmp_path.rglob("*")) == before
 

@@ -152,9 +152,9 @@ def _account(report: ConversionReport) -> Iterator[str]:
     if not report.ok:
         yield f"nothing to write: of {rows} none becomes an example"
     elif report.out is None:
-        yield f"{_many(report.written, 'example')} of {rows} would be written"
+        yield f"{_many(report.written, 'example')} from {rows} would be written"
     else:
-        yield f"{_many(report.written, 'example')} of {rows} written to {report.out}"
+        yield f"{_many(report.written, 'example')} from {rows} written to {report.out}"
     for tally in report.dropped:
         yield f"  dropped {_counted(tally, report.unit)}"
     for tally in report.notes:

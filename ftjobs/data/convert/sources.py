@@ -258,8 +258,10 @@ def _of_lines(container: str, text: _Text) -> Source:
 def _separated(container: str, text: _Text, wanted: Mapping[str, str] | None) -> Source:
     start = text.head.decode(text.encoding, errors="replace").removeprefix("\ufeff")
     separator, declared = _separator(container, start, wanted, whole=_is_whole(text.head))
+    # Where lines end in \n, a lone \r outside quotes is a mistake; otherwise it ends them.
+    newline = "\n" if "\n" in start else ""
     records = separated.records(
-        decoded(text.stream, text.encoding, newline=""),
+        decoded(text.stream, text.encoding, newline=newline),
         separator,
         path=str(text.path),
         limit=text.limit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,6 +25,7 @@ _MAX_CELLS = 2**24
 _MAX_UNPACKED = 2**30  # bytes of a workbook when it is unpacked
 _CELL = re.compile(rb'<(?:\w+:)?c\b[^>]*?\sr="([A-Z]{1,3})([0-9]{1,7})"')
 _CELL_BYTES = 2**12  # of a cell's tag: what may be cut at the end of a piece
+_ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error)
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+?)(?::([\w.+\[\]%:-]+))?", re.ASCII)
 
 
@@ -67,7 +69,7 @@ def parquet(file: BinaryIO, path: Path) -> Table:
     """
     pq = need("pyarrow.parquet", "ftjobs[data]", "reading Parquet")
     try:
-        table = pq.ParquetFile(file, pre_buffer=False)
+        table = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
         names = tuple(table.schema_arrow.names)
     except (OSError, ValueError) as error:  # pyarrow's errors are one or the other
         _damaged(path, "Parquet", error)
@@ -136,9 +138,9 @@ def _require_sane(path: Path) -> None:
             for entry in archive.infolist():  # each is read: sizes that lie are found out here
                 with archive.open(entry) as part:
                     _require_small(part, entry.filename, path)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        if isinstance(error, DatasetError):
-            raise
+    except DatasetError:
+        raise
+    except (*_ZIP_ERRORS, OSError, ValueError) as error:
         _damaged(path, "an Excel workbook", error)
 
 

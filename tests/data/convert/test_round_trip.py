@@ -13,7 +13,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ftjobs.data.checker import check
@@ -45,6 +45,11 @@ def example_pairs(pairs: Pairs) -> list[dict[str, Any]]:
     return [asked(*pair) for pair in pairs]
 
 
+def has_return(pairs: Pairs) -> bool:
+    """Whether a text holds what Python's writer leaves without quotes, so that it ends a line."""
+    return any("\r" in text for pair in pairs for text in pair)
+
+
 @quick
 @given(
     pairs=PAIRS,
@@ -63,6 +68,7 @@ def test_separated(
     quote: Literal[0, 1],
     declared: bool,
 ) -> None:
+    assume(quote or end == "\r\n" or not has_return(pairs))
     path = tmp_path / "x.csv"
     rows = [("instruction", "output"), *pairs]
     text = separated(rows, delimiter=delimiter, end=end, quote=quote)

@@ -79,6 +79,12 @@ def test_line_ends_of_every_system(tmp_path: Path, end: str) -> None:
     assert drops(report) == {3: "too few cells"}
 
 
+def test_a_stray_carriage_return_is_no_line_end(tmp_path: Path) -> None:
+    found, report = converted(table(tmp_path, 'prompt,completion\na\rb,c\n"d\re",f\r\n'))
+    assert found == [asked("d\re", "f")]
+    assert drops(report) == {2: "misplaced quote or line end"}
+
+
 def test_a_zero_byte_is_named(tmp_path: Path) -> None:
     _, report = converted(table(tmp_path, "prompt,completion\na\0,b\nd,e\n"))
     assert drops(report) == {2: "zero byte in a text"}
@@ -240,13 +246,13 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
     path = table(tmp_path, "prompt,completion\n")
     with path.open("a") as file:
-        for number in range(20_000):
-            file.write(f"{number} {'x' * 500},y\n")
+        for number in range(4_000):
+            file.write(f"{number} {'x' * 2500},y\n")
     tracemalloc.start()
     try:
         report = convert(path, tmp_path / "o.jsonl")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert report.written == 20_000
+    assert report.written == 4_000
     assert peak < 5e6 < path.stat().st_size
