@@ -10,7 +10,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
 
-from ftjobs.data.scan import scan
+from ftjobs.data.scan import Finding, scan
 
 STRING = r'"(?>[^"\\]++|\\.)*+"'
 _TOKEN = re.compile(STRING + r'|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
@@ -41,10 +41,10 @@ class Value:
     """A JSON value and where it stands: `text[start:end]`, its key (if any) at `key_start`.
 
     Unlike a `scan.Node` it knows its end, and an object keeps every copy of a key: `earlier` is
-    the copy before this one.
+    the copy before this one.  `place` is the index among the parent's children.
     """
 
-    __slots__ = ("children", "earlier", "end", "key", "key_start", "parent", "start")
+    __slots__ = ("children", "earlier", "end", "key", "key_start", "parent", "place", "start")
 
     def __init__(self, start: int, end: int, parent: Value | None) -> None:
         self.start = self.key_start = start
@@ -53,6 +53,12 @@ class Value:
         self.key: str | None = None
         self.earlier: Value | None = None
         self.children: list[Value] = []
+        self.place = 0
+
+    @property
+    def before(self) -> Value | None:
+        """The member or item before this one."""
+        return self.parent.children[self.place - 1] if self.parent and self.place else None
 
     def get(self, key: str) -> Value | None:
         """The member of an object; the last one, where a key is given twice."""
@@ -70,6 +76,7 @@ class Row:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.first: dict[tuple[str, int], Finding] = {}  # of a code in a list, by its place
 
     @cached_property
     def root(self) -> Value | None:
@@ -127,6 +134,7 @@ def read(text: str) -> Value | None:
                 _name(value, key, text, known[-1])
                 key = None
             if stack:
+                value.place = len(stack[-1].children)
                 stack[-1].children.append(value)
             if char in "[{":
                 stack.append(value)
@@ -163,7 +171,9 @@ def without(text: str, value: Value) -> Edit:
     after = _skip(text, end)
     if text[after] == ",":
         return Edit(start, _skip(text, after + 1))
-    before = len(text[:start].rstrip(_SPACE)) - 1
+    before = start - 1
+    while text[before] in _SPACE:
+        before -= 1
     return Edit(before if text[before] == "," else start, end)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ftjobs.data.fix.edits import Edit, Fix, Row, Value, quoted, without
 from ftjobs.data.scan import Finding
 from ftjobs.data.shape import ROLES, UNCONFIRMED_ROLES, holds_object
@@ -39,20 +37,19 @@ def new_role(row: Row, finding: Finding) -> Fix | None:
 
 def _call_before(row: Row, message: Value) -> str | None:
     """The id of the one call in the message before this one, as JSON."""
-    turns = message.parent.children if message.parent is not None else []
-    index = turns.index(message) if message in turns else 0
-    if not index:
+    before = message.before
+    if before is None:
         return None
-    old, new = turns[index - 1].get("function_call"), turns[index - 1].get("tool_calls")
-    if old is not None:
-        return _invented(index - 1)
-    given = new.children[0].get("id") if new is not None and len(new.children) == 1 else None
+    if before.get("function_call") is not None:
+        return _invented(before)
+    calls = before.get("tool_calls")
+    given = calls.children[0].get("id") if calls and len(calls.children) == 1 else None
     return row.raw(given) if row.string(given) is not None else None
 
 
-def _invented(index: int) -> str:
+def _invented(message: Value) -> str:
     """An id for the only call of a message; it has to be unique only there."""
-    return f'"call_{index}"'
+    return f'"call_{message.place}"'
 
 
 def left_out(row: Row, finding: Finding) -> Fix | None:
@@ -86,10 +83,9 @@ def _tools(row: Row, functions: Value) -> Fix | None:
 
 
 def _tool_calls(row: Row, call: Value, message: Value) -> Fix | None:
-    if message.parent is None or {one.key for one in call.children} != {"name", "arguments"}:
+    if {one.key for one in call.children} != {"name", "arguments"}:
         return None
-    index = message.parent.children.index(message)
-    start = f'[{{"id": {_invented(index)}, "type": "function", "function": '
+    start = f'[{{"id": {_invented(message)}, "type": "function", "function": '
     edits = (_key(row, call, "tool_calls"), *_around(call, start, "}]"))
     return Fix("made the function call a tool call", edits)
 
@@ -137,10 +133,9 @@ def joined(row: Row, finding: Finding) -> Fix | None:
     line between the texts.
     """
     second = row.value(finding.at)
-    turns = second.parent.children if second is not None and second.parent is not None else []
-    if second is None or second not in turns[1:]:
+    first = second.before if second is not None else None
+    if first is None or second is None:
         return None
-    first = turns[turns.index(second) - 1]
     one, two = first.get("content"), second.get("content")
     if one is None or two is None or _beside(row, first) != _beside(row, second):
         return None
@@ -177,21 +172,18 @@ def no_arguments(row: Row, finding: Finding) -> Fix | None:
 def system_first(row: Row, finding: Finding) -> Fix | None:
     """FT416: all system messages of the list move before the others; both keep their order."""
     value = row.value(finding.at)
-    turns = value.parent.children if value is not None and value.parent is not None else []
-    head = [row.string(turn.get("role")) in _HEAD for turn in turns]
-    if value is not turns[_misplaced(head)]:
-        return None  # the finding before it moves this one too
-    order = sorted(range(len(turns)), key=lambda index: not head[index])
+    if value is None or value.parent is None:
+        return None
+    if row.first.setdefault((finding.code, value.parent.start), finding) != finding:
+        return None  # what is done for the first moves this one too
+    turns = value.parent.children
+    order = sorted(turns, key=lambda turn: row.string(turn.get("role")) not in _HEAD)
     edits = [
-        Edit(turn.start, turn.end, row.raw(turns[source]))
+        Edit(turn.start, turn.end, row.raw(source))
         for turn, source in zip(turns, order, strict=True)
-        if turn is not turns[source]
+        if turn is not source
     ]
-    return Fix("moved the system messages to the front", tuple(edits))
-
-
-def _misplaced(head: Sequence[bool]) -> int:
-    return head.index(True, head.index(False))
+    return Fix("moved the system messages to the front", tuple(edits)) if edits else None
 
 
 def equal_pair(_row: Row, _finding: Finding) -> Fix | None:

@@ -16,7 +16,7 @@ MAX_PYTHON = 2**20
 
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 _PYTHONIC = re.compile("'|True|False|None")
-_MARKS = re.compile("\ufeff+")
+_MARKS = re.compile(STRING + "|\ufeff+", re.DOTALL)
 _ATOM = re.compile(STRING + r"|[^\s\[\]{}:,\"']+", re.DOTALL)
 _PYTHON = re.compile(
     r""",(?=\s*[\]}])|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"']+""", re.DOTALL
@@ -29,9 +29,10 @@ _OPEN_OR_CLOSE = re.compile(STRING + r"|[\[\]{}]|[^\s\[\]{},\"]+", re.DOTALL)
 
 
 def marks(row: Row, finding: Finding) -> Fix | None:
-    """FT102: byte order marks before or between values."""
-    match = _MARKS.match(row.text, finding.at or 0)
-    return Fix("removed the mark", (Edit(*match.span()),)) if match else None
+    """FT102: every byte order mark before or between values."""
+    found = [one.span() for one in _MARKS.finditer(row.text, finding.at or 0)]
+    edits = tuple(Edit(*span) for span in found if row.text[span[0]] == "\ufeff")
+    return Fix("removed the mark", edits) if edits else None
 
 
 def half_pairs(row: Row, finding: Finding) -> Fix | None:
@@ -175,15 +176,20 @@ def control(row: Row, finding: Finding) -> Fix | None:
 
     Not where a backslash stands before the first: nobody knows what that was to mean.
     """
-    start = finding.at or 0
-    head = row.text[:start]
-    if (len(head) - len(head.rstrip("\\"))) % 2:
+    at = finding.at or 0
+    if _is_escaped(row.text, at):
         return None
     edits: list[Edit] = []
-    at = start
     while match := _REST.match(row.text, at):
         at = match.end()
         if not match.group().startswith("\\"):
             found = _CONTROL.finditer(row.text, match.start(), match.end())
             edits += [Edit(*one.span(), quoted(one.group())[1:-1]) for one in found]
     return Fix("escaped the control characters of the string", tuple(edits)) if edits else None
+
+
+def _is_escaped(text: str, at: int) -> bool:
+    start = at
+    while text[start - 1 : start] == "\\":
+        start -= 1
+    return (at - start) % 2 == 1
