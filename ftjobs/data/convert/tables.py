@@ -274,7 +274,8 @@ def _datasets_library() -> Any:
             "reading from the Hugging Face hub needs the library datasets",
             hint="pip install datasets  (a folder of this name hides it: run this elsewhere)",
         )
-    if int(version.partition(".")[0]) < 4:
+    major = re.match(r"\d+", version)
+    if major is None or int(major.group()) < 4:
         raise ConfigError(
             f"the library datasets is too old ({version}): it may run code of the datasets",
             hint="pip install 'datasets>=4'",
