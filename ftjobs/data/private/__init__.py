@@ -1,4 +1,4 @@
-"""Secrets and personal data: found in about a nanosecond a byte, named, and never repeated.
+"""Secrets and personal data: found in one to two nanoseconds a byte, named, and never repeated.
 
 What is made up (test cards, example.com, "your-key-here") and what firms publish (support@,
 toll-free numbers) is no finding.  Everything takes time linear in the text.
