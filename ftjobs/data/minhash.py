@@ -1,7 +1,5 @@
 """MinHash signatures of texts, and which of them are worth a comparison.
 
-Importing this module raises ConfigError where numpy is not installed.
-
 A text is the set of its shingles: every `SHINGLE` characters that follow one another, so that
 text without spaces works too.  Two texts are as similar as their sets: the size of what they
 share over the size of both together (Jaccard).  A signature holds, for each of `SIGNATURE` hash
@@ -19,18 +17,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import xxhash
-
-from ftjobs.errors import ConfigError
-
-try:
-    import numpy as np
-    import numpy.typing as npt
-except ModuleNotFoundError:
-    raise ConfigError(
-        "numpy is not installed, and near duplicates are searched with it",
-        hint="pip install 'ftjobs[data]'",
-    ) from None
 
 SHINGLE = 5
 """Characters of a shingle: about a word of English, or two of Japanese."""

@@ -4,6 +4,8 @@
         print(pair.first, pair.second, pair.similarity)
 
 Compared are the words of user and assistant (`texts.said_in`); `minhash` says how.
+
+Importing this module raises ConfigError where numpy is not installed.
 """
 
 from __future__ import annotations
@@ -19,8 +21,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 import xxhash
+
+from ftjobs.errors import ConfigError, DatasetError
+
+try:
+    import numpy as np
+except ModuleNotFoundError:
+    raise ConfigError(
+        "numpy is not installed, and near duplicates are searched with it",
+        hint="pip install 'ftjobs[data]'",
+    ) from None
 
 from ftjobs.data import minhash
 from ftjobs.data.minhash import Numbers, Signatures, Text
@@ -28,7 +39,6 @@ from ftjobs.data.reading import STDIN, DamagedError, lines_of, opened
 from ftjobs.data.rules import RULES
 from ftjobs.data.sniff import BOM
 from ftjobs.data.texts import Row, images_in, parse, said_in
-from ftjobs.errors import ConfigError, DatasetError
 from ftjobs.schema import Issue
 
 LOWEST = 0.5

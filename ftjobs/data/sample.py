@@ -34,7 +34,8 @@ def sample(path: str | os.PathLike[str], count: int, *, seed: int = 0) -> Sample
 
     Raises:
         ConfigError: the count is not positive, or the file cannot be read.
-        DatasetError: a line is longer than `MAX_LINE_BYTES`, or the compressed data is damaged.
+        DatasetError: there are no rows, one is longer than `MAX_LINE_BYTES`, or the compressed
+            data is damaged.
     """
     if count < 1:
         raise ConfigError(f"cannot draw {count} rows", hint="Ask for 1 or more.")
@@ -47,6 +48,8 @@ def sample(path: str | os.PathLike[str], count: int, *, seed: int = 0) -> Sample
             heapq.heappush(kept, (-rank, number, line))
         elif -rank > kept[0][0]:
             heapq.heapreplace(kept, (-rank, number, line))
+    if not rows:
+        raise DatasetError(f"{path}: holds no rows", hint="Check the path.")
     in_order = sorted(kept, key=lambda one: one[1])
     return Sample(tuple(line for _, _, line in in_order), rows)
 

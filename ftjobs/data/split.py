@@ -23,8 +23,8 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
+from ftjobs.data.checker import Manifest, check
 from ftjobs.data.convert.output import new_file
-from ftjobs.data.dataset import read
 from ftjobs.data.reading import STDIN, DamagedError, lines_of, opened
 from ftjobs.data.sniff import BOM
 from ftjobs.data.texts import answer_of, parse, prompt_of
@@ -39,6 +39,7 @@ LABEL_LENGTH = 64
 _BITS = 6  # of a row's key that hold its label: MAX_LABELS of them fit
 _LOW = 2**_BITS - 1
 _TRAIN = 0
+_OF_NO_CONCERN = ("FT502", "FT505", "FT506", "FT507", "FT6", "FT7", "FT8", "FT9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def split(
     near: float | None = None,
     folder: str | os.PathLike[str] | None = None,
     force: bool = False,
+    target: str = "local",
 ) -> Split:
     """Write FILE.train.jsonl, and FILE.valid.jsonl and FILE.test.jsonl if they are to have rows.
 
@@ -102,10 +104,12 @@ def split(
         near: rows that are at least so similar (`near_duplicates`) stay together too.
         folder: where to write; None: beside the file.
         force: write over files that exist.
+        target: whose rules the rows have to keep (a name in `TARGETS`); how many rows it takes,
+            and of which method, does not matter.
 
     Raises:
-        ConfigError: a size, the seed or the path cannot be used, a file exists already, or the
-            groups are too large for the sizes.
+        ConfigError: a size or the path cannot be used, there is no such target, a file exists
+            already, or the groups are too large for the sizes.
         DatasetError: the file has errors, or changed meanwhile.
     """
     path = Path(path)
@@ -117,7 +121,7 @@ def split(
     shares = {name: _share(name, size) for name, size in asked.items() if size != 0}
     if not shares:
         raise ConfigError("nothing to split off", hint="Give valid or test a size.")
-    manifest = read(path).manifest
+    manifest = _checked(path, target)
     wanted = _sizes(path, shares, manifest.rows)
     keys = _Keys.read(path, manifest.sha256, seed)
     if near is not None:
@@ -132,6 +136,18 @@ def split(
         for (name, size), output, count in zip(wanted.items(), outputs, counts, strict=True)
     )
     return Split(path, sides, len(groups.sizes), max(groups.sizes))
+
+
+def _checked(path: Path, target: str) -> Manifest:
+    """What the file is, if its rows have no error."""
+    report = check(path, target=target, ignore=_OF_NO_CONCERN, max_issues=100)
+    if not report.ok:
+        raise DatasetError(
+            f"{report.errors[0]} (of {report.error_count:,} errors)",
+            issues=report.issues,
+            hint=f"Only a file without errors is split: ftjobs data check {path}",
+        )
+    return report.manifest
 
 
 def _named(counts: Mapping[int, int], labels: Sequence[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import click
 from ftjobs.cli.app import Command, json_option
 from ftjobs.cli.show import clean_line, emit, say, show_table
 from ftjobs.data.split import Split, split
+from ftjobs.data.targets import TARGETS
 
 
 class _Size(click.ParamType[float]):
@@ -57,6 +58,14 @@ class _Size(click.ParamType[float]):
     metavar="FOLDER",
     help="Where to write, if not beside FILE.",
 )
+@click.option(
+    "--for",
+    "target",
+    type=click.Choice(list(TARGETS)),
+    default="local",
+    show_default=True,
+    help="Whose rules the rows have to keep.",
+)
 @click.option("--force", is_flag=True, help="Write over files that exist.")
 @json_option
 def command(
@@ -66,6 +75,7 @@ def command(
     seed: int,
     near: float | None,
     out: Path | None,
+    target: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -80,7 +90,16 @@ def command(
 
     Writes FILE.train.jsonl, FILE.valid.jsonl and FILE.test.jsonl.  Exit code 3 if FILE has errors.
     """
-    done = split(file, valid=valid, test=test, seed=seed, near=near, folder=out, force=force)
+    done = split(
+        file,
+        valid=valid,
+        test=test,
+        seed=seed,
+        near=near,
+        folder=out,
+        force=force,
+        target=target,
+    )
     _emit(done) if as_json else _show(done)
 
 
@@ -106,7 +125,8 @@ def _show(done: Split) -> None:
         names = [side.name.upper() for side in done.sides]
         show_table(("LABEL", *names), _balance(done), nothing="")
     total = sum(side.rows for side in done.sides)
-    say(f"{total:,} rows with {done.groups:,} prompts; the commonest has {done.largest:,} rows.")
+    groups = f"{done.groups:,} groups of one prompt; the largest group has {done.largest:,}"
+    say(f"{total:,} rows in {groups}.")
     for side in done.sides:
         if side.rows != side.wanted:
             says = f"{side.name} has {side.rows:,} rows instead of {side.wanted:,}"
