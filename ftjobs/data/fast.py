@@ -8,11 +8,12 @@ twice, which the decoder drops without a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from ftjobs.data.content import image_faults, may_hold_faults
 from ftjobs.data.conversation import run_together
@@ -81,8 +82,8 @@ class _Assistant(_Closed, tag_field="role", tag="assistant"):
 
 
 class _Result(_Closed, tag_field="role", tag="tool"):
-    content: _Texts
     tool_call_id: _Id
+    content: _Texts
     name: _Name | UnsetType = UNSET
 
 
@@ -104,7 +105,7 @@ class _Tool(_Closed):
 
 class _Chat(_Closed):
     messages: Annotated[list[_Message], Meta(min_length=1)]
-    tools: Annotated[list[_Tool], Meta(min_length=1)] | UnsetType = UNSET
+    tools: Raw | UnsetType = UNSET  # mostly the same in every row: looked at once
     parallel_tool_calls: bool | UnsetType = UNSET
 
 
@@ -121,64 +122,80 @@ class _Completion(_Closed):
 
 _chat = msgspec.json.Decoder(_Chat)
 _preference = msgspec.json.Decoder(_Preference)
+_tools = msgspec.json.Decoder(Annotated[list[_Tool], Meta(min_length=1)])
 _completion = msgspec.json.Decoder(_Completion)
 _encoder = msgspec.json.Encoder()
+_sorted = msgspec.json.Encoder(order="sorted")
 
 
-def accept(line: bytes, target: Target = LOCAL) -> str | None:
-    """The method of a line without any error or warning; None for every other line."""
-    for method, sound in _METHODS:
+class Accepted(NamedTuple):
+    """The method of a line without any error or warning, and the JSON texts that it consists of.
+
+    The texts are spelt the same for rows that say the same; the last is the answer.
+    """
+
+    method: str
+    texts: list[bytes]
+
+
+def accept(line: bytes, target: Target = LOCAL) -> Accepted | None:
+    """What a line holds if nothing is to be reported of it; None for every other line."""
+    for method, look in _METHODS:
         try:
-            return method if sound(line, target) and not may_hold_faults(line) else None
+            texts = look(line, target)
         except (ValueError, RecursionError, OverflowError):  # msgspec's errors are ValueErrors
             continue
+        return Accepted(method, texts) if texts and not may_hold_faults(line) else None
     return None
 
 
-def _sound_chat(line: bytes, target: Target) -> bool:
+def _chat_texts(line: bytes, target: Target) -> list[bytes] | None:
     row = _chat.decode(line)
-    return (
+    tools = _tools_of(row, _PARAMETERS_DEPTH)
+    sound = (
         type(row.messages[-1]) is _Assistant
         and _in_order(row.messages)
         and _calls_answered(row.messages)
         and any(type(one) is _Assistant and one.weight != 0 for one in row.messages)
-        and _no_key_twice(row, line)
-        and _small(row, depth=_PARAMETERS_DEPTH)
-        and _tools_fit(row.tools, row.messages)
+        and _calls_fit(tools, row.messages)
         and _images_fit(row.messages, target)
+        and _no_key_twice(row, line)
     )
+    return [*tools.said, *map(_said, row.messages)] if sound else None
 
 
-def _sound_preference(line: bytes, target: Target) -> bool:  # noqa: ARG001 - as the others
+def _preference_texts(line: bytes, target: Target) -> list[bytes] | None:  # noqa: ARG001 - as others
     row = _preference.decode(line)
     asked = row.input.messages
     outputs = (row.preferred_output, row.non_preferred_output)
-    return (
+    tools = _tools_of(row.input, _PARAMETERS_DEPTH + 1)
+    sound = (
         type(asked[-1]) is not _Assistant
         and _in_order(asked)
         and outputs[0] != outputs[1]
         and all(_is_output(output) and _calls_answered([*asked, *output]) for output in outputs)
-        and _no_key_twice(row, line)
-        and _small(row.input, depth=_PARAMETERS_DEPTH + 1)
-        and _tools_fit(row.input.tools, [*asked, *outputs[0], *outputs[1]])
+        and _calls_fit(tools, [*asked, *outputs[0], *outputs[1]])
         and not any(_images(asked))
+        and _no_key_twice(row, line)
     )
+    return [*tools.said, *map(_said, asked), _sorted.encode(outputs)] if sound else None
 
 
-def _sound_completion(line: bytes, target: Target) -> bool:
+def _completion_texts(line: bytes, target: Target) -> list[bytes] | None:
     row = _completion.decode(line)
-    return (
+    sound = (
         "completion" in target.methods
         and bool(row.completion.strip())
         and not run_together(row.prompt, row.completion)
         and _no_key_twice(row, line)
     )
+    return [_encoder.encode(row.prompt), _encoder.encode(row.completion)] if sound else None
 
 
 _METHODS = (
-    ("supervised", _sound_chat),
-    ("dpo", _sound_preference),
-    ("completion", _sound_completion),
+    ("supervised", _chat_texts),
+    ("dpo", _preference_texts),
+    ("completion", _completion_texts),
 )
 
 
@@ -237,18 +254,54 @@ def _calls_answered(messages: Sequence[_Message]) -> bool:
     return not waiting or type(messages[-1]) is _Assistant
 
 
-def _tools_fit(tools: Sequence[_Tool] | UnsetType, messages: Sequence[_Message]) -> bool:
-    """Whether tools are sound, and every call one of a declared tool; calls without tools pass."""
-    if not isinstance(tools, list):
-        return True
-    declared: dict[str, Schema | None] = {}
+class _Tools(NamedTuple):
+    """The tools of a row: schemas by name; their JSON without white space, and with its keys
+    sorted.
+    """
+
+    schemas: Mapping[str, Schema | None]
+    compact: bytes
+    said: tuple[bytes, ...]
+
+
+_NO_TOOLS = _Tools({}, b"", ())
+
+
+def _tools_of(row: _Chat, depth: int) -> _Tools:
+    """The tools of a row, which are written back into it without white space.
+
+    Raises:
+        ValueError: something is to be said about them.
+    """
+    if row.tools is UNSET:
+        return _NO_TOOLS
+    tools = _sound_tools(bytes(row.tools), depth)
+    row.tools = Raw(tools.compact)
+    return tools
+
+
+@lru_cache(maxsize=64)
+def _sound_tools(source: bytes, depth: int) -> _Tools:
+    tools = _tools.decode(source)
+    schemas: dict[str, Schema | None] = {}
     for tool in tools:
         parameters = tool.function.parameters
         schema = schema_of(parameters) if isinstance(parameters, dict) else None
-        if (schema is not None and schema.fault is not None) or tool.function.name in declared:
-            return False
-        declared[tool.function.name] = schema
-    return all(_call_fits(call.function, declared) for call in _calls(messages))
+        if (schema is not None and schema.fault is not None) or tool.function.name in schemas:
+            raise ValueError("unsound schema, or two tools of one name")
+        if not _fits(parameters, depth):
+            raise ValueError("nested too deeply")
+        schemas[tool.function.name] = schema
+    if _quotes(source) != _quotes(_encoder.encode(tools)):
+        raise ValueError("a key is given twice")
+    return _Tools(schemas, msgspec.json.format(source, indent=-1), (_sorted.encode(tools),))
+
+
+def _calls_fit(tools: _Tools, messages: Sequence[_Message]) -> bool:
+    """Whether every call is one of a declared tool; calls without tools pass."""
+    return not tools.schemas or all(
+        _call_fits(call.function, tools.schemas) for call in _calls(messages)
+    )
 
 
 def _calls(messages: Sequence[_Message]) -> Iterator[_Call]:
@@ -257,7 +310,7 @@ def _calls(messages: Sequence[_Message]) -> Iterator[_Call]:
             yield from message.tool_calls
 
 
-def _call_fits(called: _CalledFunction, declared: dict[str, Schema | None]) -> bool:
+def _call_fits(called: _CalledFunction, declared: Mapping[str, Schema | None]) -> bool:
     if called.name not in declared:
         return False
     schema = declared[called.name]
@@ -280,8 +333,11 @@ def _images(messages: Sequence[_Message]) -> Iterator[_Image]:
 
 
 def _no_key_twice(row: Struct, line: bytes) -> bool:
-    """Whether the line has as many strings as what was read from it: no key was dropped."""
-    return _quotes(line) == _quotes(_encoder.encode(row))
+    """Whether no key was dropped: the line is what was read from it, but for white space, or it
+    has as many strings.
+    """
+    written = _encoder.encode(row)
+    return msgspec.json.format(line, indent=-1) == written or _quotes(line) == _quotes(written)
 
 
 def _quotes(text: bytes) -> int:
@@ -289,13 +345,6 @@ def _quotes(text: bytes) -> int:
     if b"\\\\" in text:
         text = text.replace(b"\\\\", b"")  # what is left before a quote escapes it
     return text.count(b'"') - text.count(b'\\"')
-
-
-def _small(row: _Chat, *, depth: int) -> bool:
-    """Whether the free part of the row, its tools' parameters, keeps the limits of `scan`."""
-    if row.tools is UNSET:
-        return True
-    return all(_fits(tool.function.parameters, depth) for tool in row.tools)
 
 
 def _fits(value: object, depth: int) -> bool:
@@ -306,3 +355,15 @@ def _fits(value: object, depth: int) -> bool:
     if isinstance(value, int):
         float(value)  # OverflowError, as `scan` reports it
     return True
+
+
+# --- what a row says ---------------------------------------------------------------------------
+
+
+def _said(message: _Message) -> bytes:
+    """A message; of a plain one its text alone, as the rows of `plain` have it."""
+    content = message.content
+    plain = type(content) is str and type(message) is not _Result and message.name is UNSET
+    if plain and (type(message) is not _Assistant or message.tool_calls is UNSET):
+        return _encoder.encode(content)
+    return _sorted.encode(message)

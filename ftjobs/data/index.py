@@ -21,7 +21,7 @@ _PART = 2**20
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
-_PLAIN = {"role", "content"}
+_PLAIN = {"role", "content", "weight"}
 
 
 class Index:
@@ -40,7 +40,7 @@ class Index:
 
     def add_line(self, line: bytes, method: str | None) -> None:
         """A row of any method, given as its line."""
-        self.add(_texts(line, method))
+        self.add(texts_of(line, method))
 
     def skip(self) -> None:
         """A line that is no example."""
@@ -131,7 +131,7 @@ def _first_lines(values: Sequence[int], wanted: set[int]) -> Iterator[tuple[int,
 # --- what a row says -----------------------------------------------------------------------------
 
 
-def _texts(line: bytes, method: str | None) -> list[bytes]:
+def texts_of(line: bytes, method: str | None) -> list[bytes]:
     """The parts of a row that are compared, however it is spelt; the last is the answer."""
     row = _decode(line)
     if method == "supervised":
@@ -155,5 +155,6 @@ def _declared(row: dict[str, Any]) -> Iterable[bytes]:
 
 
 def _said(message: dict[str, Any]) -> bytes:
-    """A message; of a plain one the text alone, as `plain` gives it."""
-    return _encode(message["content"] if message.keys() == _PLAIN else message)
+    """A message; of a plain one the text alone, as the faster tiers give it."""
+    content = message.get("content")
+    return _encode(content if message.keys() <= _PLAIN and type(content) is str else message)

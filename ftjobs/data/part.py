@@ -161,10 +161,14 @@ class Part:
             self._too_long()
             return False
         target = self.rules.target
-        method = accept(line, target) if len(line) <= LONGEST else None
-        return self._told(
-            line, Explained(method, ()) if method else explain_line(line, target=target)
-        )
+        accepted = accept(line, target) if len(line) <= LONGEST else None
+        if accepted is not None and self.method in {None, accepted.method}:
+            self.method = accepted.method
+            self.rows += 1
+            self.examples += 1
+            self.index.add(accepted.texts)
+            return True
+        return self._told(line, explain_line(line, target=target))
 
     def _told(self, line: bytes, explained: Explained) -> bool:
         """Count a row and what was found in it; whether it is an example without an error."""

@@ -9,7 +9,6 @@ it runs in loops of C.  What is not written back the same is left to the other t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from operator import attrgetter, itemgetter
@@ -17,6 +16,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+
+from ftjobs.data.search import finder
 
 Weight = Literal[0, 1, "end"] | UnsetType
 
@@ -66,7 +67,7 @@ _END = _End()
 _decoder = msgspec.json.Decoder(_Row)
 _text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
-_RESPELT = re.compile(rb"\\[u/]")  # a character as an escape that needs none, or may need none
+_RESPELT = r"\\u|\\/"  # a character as an escape that needs none, or may need none
 _MALFORMED = (ValueError, RecursionError, OverflowError)  # msgspec's errors are ValueErrors
 _content, _weight, _two = attrgetter("content"), attrgetter("weight"), itemgetter(slice(2))
 _FOLLOWS: tuple[tuple[type, type], ...] = (
@@ -179,8 +180,8 @@ class _Some(NamedTuple):
                 return [None]
             alone = (_Some([row], [line]) for row, line in zip(*self, strict=True))
             return [one for some in alone for one in some.texts(may_hold_faults)]
-        if _RESPELT.search(b"".join(texts)):
-            texts = [_usual(text) if _RESPELT.search(text) else text for text in texts]
+        if finder(_RESPELT)(b"".join(texts)):
+            texts = [_usual(text) if finder(_RESPELT)(text) else text for text in texts]
         rest = iter(texts)
         return [_before_end(rest, len(row.messages)) for row in self.rows]
 
@@ -193,7 +194,8 @@ class _Some(NamedTuple):
         data = b"\n".join([*self.lines, b""])
         if _written(messages, texts, _style(self.lines[0])) != data:
             return None
-        if not _SAYS.issuperset(map(_two, texts)) and not all(map(_says, texts)):
+        visible = _SAYS.issuperset(map(_two, texts))
+        if not visible and not all(_says(text) for text in texts if text[:2] not in _SAYS):
             return None
         if not data.isascii() and not _is_utf8(data):
             return None
@@ -235,9 +237,7 @@ def _written(messages: list[Any], texts: list[bytes], style: _Pieces) -> bytes:
 
 
 def _says(text: bytes) -> bool:
-    """Whether it is a string that is not blank; or an end."""
-    if not text:
-        return True
+    """Whether it is a string that is not blank."""
     if not text.startswith(b'"'):
         return False
     try:

@@ -57,17 +57,19 @@ class Fault(NamedTuple):
 class Schema:
     """The schema of a tool's parameters.  `fault` is FT420 or FT426 where it cannot be used."""
 
-    __slots__ = ("_parameters", "_size", "_validator", "fault")
+    __slots__ = ("_parameters", "_refers", "_size", "_validator", "fault")
 
     def __init__(self, source: bytes) -> None:
         self.fault: Fault | None = None
         self._size = len(source)
         self._parameters: dict[str, Any] = {}
+        self._refers = False
         self._validator: jsonschema_rs.Validator | None = None
         if len(source) > MAX_SCHEMA_BYTES:
             self.fault = _too_complex()
             return
         self._parameters = msgspec.json.decode(source)
+        self._refers = _refers(self._parameters)
         self.fault = _not_an_object(self._parameters) or self._compile()
 
     def _compile(self) -> Fault | None:
@@ -115,7 +117,7 @@ class Schema:
     def _is_too_much(self, arguments: Mapping[str, Any]) -> bool:
         if self._size * _size(arguments) > _MAX_WORK:
             return True
-        return _refers(self._parameters) and _steps(self._parameters, arguments) > _MAX_STEPS
+        return self._refers and _steps(self._parameters, arguments) > _MAX_STEPS
 
 
 def schema_of(parameters: Mapping[str, Any]) -> Schema:

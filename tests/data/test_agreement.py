@@ -7,12 +7,13 @@ from __future__ import annotations
 import copy
 import json
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ftjobs.data import index
 from ftjobs.data.content import may_hold_faults
 from ftjobs.data.fast import accept
 from ftjobs.data.plain import plain_rows
@@ -155,9 +156,10 @@ def test_the_tiers_agree(line: bytes, target: Target) -> None:
     closer_look = method == "reinforcement" or may_hold_faults(line)
     assert (accepted is not None) == (findings == () and not closer_look), findings
     if accepted is not None:
-        assert accepted == method
-    if b"\n" not in line and plain_rows([line], may_hold_faults) != [None]:
-        assert accepted == "supervised"
+        assert accepted == (method, index.texts_of(line, method))
+    (texts,) = plain_rows([line], may_hold_faults) if b"\n" not in line else [None]
+    if texts is not None:
+        assert accepted == ("supervised", texts)
 
 
 @given(st.lists(damaged_lines(), max_size=5), st.randoms())
@@ -179,7 +181,7 @@ def test_plain_rows_are_accepted_however_they_are_spaced(
     plain = ROWS[0], {"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]}
     for row in plain:
         line = json.dumps(row, separators=separators, ensure_ascii=False).encode() + end
-        texts = [json.dumps(one["content"]).encode() for one in row["messages"]]
+        texts = [json.dumps(one["content"]).encode() for one in cast("Any", row)["messages"]]
         assert plain_rows([line], may_hold_faults) == [texts]
         assert plain_rows([line, b"{", line], may_hold_faults) == [texts, None, texts]
 
@@ -188,14 +190,20 @@ def test_plain_rows_are_accepted_however_they_are_spaced(
 def test_both_tiers_accept_what_is_valid(row: dict[str, Any]) -> None:
     for ascii_only in (True, False):
         line = json.dumps(row, ensure_ascii=ascii_only).encode()
-        assert accept(line, OPENAI) == explain_line(line, target=OPENAI).method
-        assert explain_line(line, target=OPENAI).findings == ()
+        method, findings = explain_line(line, target=OPENAI)
+        assert findings == ()
+        assert accept(line, OPENAI) == (method, index.texts_of(line, method))
+
+
+def method_of(line: bytes) -> str | None:
+    accepted = accept(line)
+    return accepted and accepted.method
 
 
 def test_a_word_of_another_method_changes_nothing() -> None:
     row = copy.deepcopy(ROWS[4])
     row["tools"][0]["function"]["parameters"] = {"preferred_output": "messages"}
-    assert accept(json.dumps(row).encode()) == "supervised"
+    assert method_of(json.dumps(row).encode()) == "supervised"
     escaped = json.dumps(ROWS[6]).replace("preferred_output", "preferred\\u005foutput").encode()
     assert explain_line(escaped, target=OPENAI) == ("dpo", ())
 
@@ -210,7 +218,7 @@ def nested(levels: int) -> bytes:
 
 def test_the_tiers_agree_on_depth() -> None:
     assert explain_line(nested(64)).findings == ()
-    assert accept(nested(64)) == "supervised"
+    assert method_of(nested(64)) == "supervised"
     assert [finding.code for finding in explain_line(nested(65)).findings] == ["FT209"]
     assert accept(nested(65)) is None
     assert accept(nested(100_000)) is None

@@ -303,7 +303,8 @@ def _sound_method(line: bytes) -> str:
     Raises:
         UnfitError: the checker finds an error, or the line is there to be answered.
     """
-    method = accept(line) if len(line) <= LONGEST else None
+    accepted = accept(line) if len(line) <= LONGEST else None
+    method = accepted and accepted.method
     if method is None:
         method, findings = explain_line(line)
         for finding in findings:

@@ -166,7 +166,8 @@ class _Fixer:
         """The method of a line in which there is nothing to repair."""
         if len(body) > LONGEST or (self._unsafe and private.suspicious(body)):
             return None
-        return accept(body, self._target)
+        accepted = accept(body, self._target)
+        return accepted and accepted.method
 
     def _unmarked(self, number: int, body: bytes) -> bytes:
         """What will be the first line, without byte order marks."""
@@ -204,11 +205,11 @@ class _Fixer:
             self._write(data)
 
     def _keep(self, row: Mended, data: bytes, number: int) -> None:
-        why = self._superfluous(row, data) if self._unsafe else None
+        blank = _is_blank(data)  # there was nothing but marks
+        why = self._superfluous(row, data) if self._unsafe and not blank else None
         if why is not None:
             self._drop(why, number)
             return
-        blank = _is_blank(data)
         if not blank:
             self._write(data)
         for one in row.mends:
