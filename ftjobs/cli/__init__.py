@@ -20,7 +20,7 @@ from ftjobs.cli.show import clean_line, say
 from ftjobs.errors import DatasetError, ExitCode, FtjobsError
 
 COMMANDS = {
-    "data": "Check datasets.",
+    "data": "Check, count, convert and split datasets.",
     "submit": "Check a dataset, upload it and start a job.",
     "watch": "Follow a job until it ends.",
     "jobs": "List, show and steer jobs.",

@@ -50,6 +50,16 @@ class Dataset:
             )
         return self._examples()
 
+    def check_unchanged(self) -> None:
+        """Make sure that the file is the one that was checked, by its size and time of change.
+
+        Raises:
+            ConfigError: it is gone or cannot be read.
+            DatasetError: it is another.
+        """
+        with opened(self.path) as file:
+            self._check_unchanged(file)
+
     def _examples(self) -> Iterator[Example]:
         with opened(self.path) as file:
             self._check_unchanged(file)

@@ -16,9 +16,6 @@ from ftjobs.schema import Hyperparameters, Job, JobSpec
 Source = Dataset | Path | str
 """A checked dataset, or the path of one to check."""
 
-CHECKED = ("supervised", "dpo")
-"""Methods whose files the checker of `ftjobs.data` knows."""
-
 
 def submit(
     backend: Trainer,
@@ -32,8 +29,7 @@ def submit(
     """Start a job.  `fields` are those of `JobSpec`: model, method, suffix, seed, metadata.
 
     Nothing is sent before all that can be known here is known to be sound, and `create` is
-    called once: a repeat could be a second paid job.  Reinforcement files are checked by the
-    backend alone.
+    called once: a repeat could be a second paid job.
 
     Args:
         backend: where the job runs.
@@ -51,11 +47,11 @@ def submit(
     """
     spec = _draft(hyperparameters or {}, fields)
     check_supported(spec, backend.capabilities, backend.name)
-    training_path = _checked(train, spec, backend, least=backend.capabilities.min_examples)
-    validation_path = _checked(validation, spec, backend) if validation is not None else None
-    files = {"training_file": backend.upload(training_path, progress=progress).id}
-    if validation_path is not None:
-        files["validation_file"] = backend.upload(validation_path, progress=progress).id
+    least = backend.capabilities.min_examples
+    checked = {"training_file": _checked(train, spec, backend, least=least)}
+    if validation is not None:
+        checked["validation_file"] = _checked(validation, spec, backend)
+    files = {name: _upload(backend, file, progress) for name, file in checked.items()}
     return backend.create(spec.model_copy(update=files))
 
 
@@ -69,26 +65,38 @@ def _draft(hyperparameters: Mapping[str, Any], fields: Mapping[str, Any]) -> Job
     return build(JobSpec, {**given, "training_file": "to upload", "hyperparameters": chosen})
 
 
-def _checked(source: Source, spec: JobSpec, backend: Trainer, *, least: int = 1) -> Path:
-    """The path of `source`, once it is known to hold at least `least` sound examples.
+def _checked(source: Source, spec: JobSpec, backend: Trainer, *, least: int = 1) -> Dataset:
+    """`source`, once it is known to hold at least `least` sound examples.
 
     A `Dataset` is checked again too: by this backend's rules, and as the file is now.
     """
     path = Path(source.path if isinstance(source, Dataset) else source)
-    if spec.method not in CHECKED:
-        return path
-    found = read(path, target=target_of(backend)).manifest
-    if found.method != spec.method:
+    dataset = read(path, target=target_of(backend))
+    found = dataset.manifest
+    method = "supervised" if found.method == "completion" else found.method
+    if method != spec.method:
         raise DatasetError(
             f"{path}: these are {found.method} examples, and the method is {spec.method}",
-            hint=f"Choose the method {found.method}, or another file.",
+            hint=f"Choose the method {method}, or another file.",
+        )
+    if found.compression is not None:
+        raise DatasetError(
+            f"{path}: a compressed file can be checked, but not uploaded",
+            hint="Decompress it: gzip -dk FILE, or zstd -d FILE.",
         )
     if found.rows < least:
         raise DatasetError(
             f"{path}: {found.rows} example(s), but {backend.name} needs at least {least}",
             hint="Add examples: 50 to 100 good ones are a sound start.",
         )
-    return path
+    return dataset
+
+
+def _upload(backend: Trainer, dataset: Dataset, progress: Progress | None) -> str:
+    """The id of a file that is the one which was checked."""
+    uploaded = backend.upload(dataset.path, progress=progress)
+    dataset.check_unchanged()
+    return uploaded.id
 
 
 def target_of(backend: Trainer) -> str:

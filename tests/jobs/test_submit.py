@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,28 @@ def test_a_dataset_of_another_method_is_refused(tmp_path: Path) -> None:
 def test_rules_are_those_of_the_service_or_of_the_wire() -> None:
     names = ["local", "openai", "https://host/v1"]
     assert [target_of(FakeBackend(name=n)) for n in names] == ["local", "openai", "wire"]
+
+
+def test_a_compressed_file_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl.gz"
+    path.write_bytes(gzip.compress(TRAIN.read_bytes()))
+    backend = Recorder()
+    with pytest.raises(DatasetError, match="checked, but not uploaded") as caught:
+        submit(backend, path, model="fake-base")
+    assert "gzip -d" in caught.value.hint
+    assert backend.sent == []
+
+
+def test_a_file_that_changes_during_the_upload_starts_no_job(tmp_path: Path) -> None:
+    class Changing(Recorder):
+        def upload(self, path: Path, **options: Any) -> File:
+            uploaded = super().upload(path, **options)
+            path.write_text(path.read_text("utf-8") + "\n", "utf-8")
+            return uploaded
+
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(TRAIN.read_bytes())
+    backend = Changing()
+    with pytest.raises(DatasetError, match="has changed since it was checked"):
+        submit(backend, path, model="fake-base")
+    assert backend.sent == [path]

@@ -7,11 +7,16 @@ import click
 from ftjobs.cli.app import LazyGroup
 
 COMMANDS = {
-    "check": "Say everything that is wrong with files.",
+    "check": "Say everything that is wrong with files, and repair it.",
+    "stats": "Say what files hold, and what training on them costs.",
+    "preview": "Show examples as the model will read them.",
+    "convert": "Turn other formats into chat JSONL.",
+    "split": "Split a file for training, validation and test, without leaks.",
+    "sample": "Draw some rows of a file.",
 }
 """Commands in the order of help; `ftjobs.cli.data.NAME` holds `command`."""
 
 
 @click.group(cls=LazyGroup, commands_in=__name__, summaries=COMMANDS)
 def command() -> None:
-    """Check datasets."""
+    """Check, count, convert and split datasets."""
