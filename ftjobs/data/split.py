@@ -94,7 +94,7 @@ def split(
     size, by less than half of the smallest group left.  If the answers are at most `MAX_LABELS`
     short labels, each side has its share of every label, as near as that goes.
 
-    Memory: some 60 bytes a row, and with `near` that of `near_duplicates`.
+    Memory: some 100 bytes a row, and with `near` that of `near_duplicates`.
 
     Args:
         path: JSON Lines of any method, plain or compressed.
