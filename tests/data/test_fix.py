@@ -101,6 +101,7 @@ def module_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 SAFE = {
     "FT101": (BOM + ROW, ROW),
     "FT102 at the start": (f"{ROW}\n{BOM}{BOM}{ROW}", f"{ROW}\n{ROW}"),
+    "FT102 alone": (f"{ROW}\n \ufeff\n{ROW}\n", f"{ROW}\n{ROW}\n"),
     "FT102 inside": (f"{ROW}\n{like(': [', f':{BOM} [')}", f"{ROW}\n{ROW}"),
     "FT107": (f"\n{ROW}\n \t\r\n{ROW}\n\n", f"{ROW}\n{ROW}\n"),
     "FT201 a row": (repr(json.loads(ROW)), ROW),
@@ -216,6 +217,8 @@ def left(report: FixReport) -> set[str]:
 @pytest.mark.parametrize("name", SAFE)
 def test_a_safe_repair(files: Files, name: str) -> None:
     before, after = SAFE[name]
+    _, unsafe = files.fix(before, unsafe=True)
+    assert left(unsafe) & set(FIXABLE) == set()
     fixed, report = files.fix(before)
     assert fixed.decode() == after
     assert report.repaired[name[:5]] >= 1
@@ -321,7 +324,9 @@ def test_wide_characters(files: Files, encoding: str, mark: bool) -> None:
     assert left(report) == set()
 
 
-@pytest.mark.parametrize("data", [CLEAN.encode("utf-16")[:-1], b"\xff\xfe" + b"\x00\xdc" * 9])
+@pytest.mark.parametrize(
+    "data", [CLEAN.encode("utf-16")[:-1], b"\xff\xfe" + b"\x00\xdc" * 9, b'{\0"messages":1}\n']
+)
 def test_what_is_no_utf_16_stays_as_it_is(files: Files, data: bytes) -> None:
     fixed, report = files.fix(data, unsafe=True)
     assert fixed == data

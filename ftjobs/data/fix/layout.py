@@ -27,6 +27,7 @@ _WIDE_MARKS = {
 }
 _LINE_BREAK = re.compile((STRING + r"|(,?)[ \t\r]*\n[ \t\r\n]*").encode(), re.DOTALL)
 _RAW_BREAK = re.compile(rb"(\\.)|[\r\n]", re.DOTALL)
+_BEGINS = re.compile(rb"\s*[{\[]\s*[\"{}\[\]]")
 _INSIDE = re.compile(rb'["\\]')
 _OUTSIDE = re.compile(rb'["\[\]{}]')
 _CLOSES = {ord("{"): ord("}"), ord("["): ord("]")}
@@ -76,7 +77,8 @@ def narrowed(file: BinaryIO, encoding: str, folder: Path) -> BinaryIO:
     """A copy in UTF-8, without a name in `folder`.
 
     Raises:
-        LayoutError: the bytes are no text of this encoding.
+        LayoutError: the bytes are no text of this encoding, or no mark says that they are and the
+            text does not begin like JSON.
     """
     decoder = codecs.getincrementaldecoder(encoding)()
     copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller reads and closes it
@@ -87,6 +89,11 @@ def narrowed(file: BinaryIO, encoding: str, folder: Path) -> BinaryIO:
     except UnicodeError:
         copy.close()
         raise LayoutError(f"not {encoding}") from None
+    copy.seek(0)
+    marked = encoding in _WIDE_MARKS.values()
+    if not marked and not _BEGINS.match(copy.read(BLOCK)):
+        copy.close()
+        raise LayoutError(f"surely not {encoding}")
     copy.seek(0)
     return copy
 

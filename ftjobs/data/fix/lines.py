@@ -125,5 +125,6 @@ def _reason(draft: _Draft, explained: Explained, target: Target) -> Finding | No
 
 
 def _is_unreadable(draft: _Draft, explained: Explained) -> bool:
-    faults = any(finding.code < "FT3" for finding in explained.findings)
-    return faults and Row(draft.text).root is None
+    if all(one.code > "FT3" or one.code == "FT107" for one in explained.findings):
+        return False
+    return Row(draft.text).root is None

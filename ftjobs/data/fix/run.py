@@ -31,6 +31,7 @@ from ftjobs.errors import DatasetError
 
 _PERMISSIONS = 0o666
 _PRIVATE = 0o600
+_SPLIT = ("FT211", "FT212")  # files that hold objects, but not one a line
 _encoder = msgspec.json.Encoder(order="sorted")
 _LEAD = re.compile(rb"\A(?:\xef\xbb\xbf|[ \t\r\n])*")
 
@@ -126,7 +127,7 @@ class _Fixer:
                     kind = _kind(file, source)
                 except LayoutError:
                     file.seek(0)
-            if kind in {"FT211", "FT212"} and _splits(file):
+            if kind in _SPLIT and _splits(file):
                 self._whole_file(kind, "wrote one object a line")
                 pieces = layout.objects(file)
             elif kind is None:
@@ -252,12 +253,15 @@ class _Fixer:
 def _kind(file: BinaryIO, source: Path) -> str | None:
     """The code of what the file is instead of JSON Lines; the file is at its beginning again.
 
-    Marks and blank lines at the beginning will go, so they hide nothing here.
+    Marks and blank lines at the beginning will go, so they hide no list and no indented object.
     """
     head = file.read(HEAD_BYTES)
     file.seek(0)
-    found = sniff(head, source) or sniff(_LEAD.sub(b"", head, count=1), source)
-    return None if found is None else found.code
+    found = sniff(head, source)
+    if found is None:
+        found = sniff(_LEAD.sub(b"", head, count=1), source)
+        return found.code if found is not None and found.code in _SPLIT else None
+    return found.code
 
 
 def _splits(file: BinaryIO) -> bool:
