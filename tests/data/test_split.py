@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ftjobs.data.checker import check_all
+from ftjobs.data.near import near_duplicates
 from ftjobs.data.sample import sample
 from ftjobs.data.split import Split, split
 from ftjobs.data.texts import parse, prompt_of
@@ -210,6 +213,23 @@ def test_rows_that_are_nearly_the_same_stay_together(tmp_path: Path) -> None:
     for number in range(12):
         start = f'"Question {number} which'.encode()
         assert sum(any(start in line for line in side) for side in sides.values()) == 1
+
+
+def test_the_parts_of_a_split_do_not_overlap(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    rows = []
+    for row in range(120):
+        words = [f"word{rng.randrange(400)}" for _ in range(40)]
+        for copy in range(row % 4):
+            words[copy] = "changed"
+            rows.append(chat(" ".join(words), ("yes", "no")[copy % 2]))
+    done = split(write(tmp_path / "all.jsonl", rows), valid=20, test=20, near=0.7)
+    paths = [side.path for side in done.sides]
+    assert done.groups < 100
+    assert done.largest == 3
+    assert all(pair.first.path == pair.second.path for pair in near_duplicates(paths))
+    reports = check_all(paths, select=["FT811", "FT812"])
+    assert [issue for report in reports for issue in report.issues] == []
 
 
 def test_groups_that_are_too_large(tmp_path: Path) -> None:
