@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -216,19 +215,9 @@ class _Checker:
                 self._feed(block)
             return
         if not self._shared(file, head, before, processes):
-            self._read_alone(file, head, large=before.size >= parallel.LEAST_BYTES)
-        self._whole_file()
-
-    def _read_alone(self, file: BinaryIO, head: bytes, *, large: bool) -> None:
-        if not large:
             for data in blocks_of(file, head=head, feed=self._feed):
                 self._part.block(data)
-            return
-        with ThreadPoolExecutor(1) as aside:  # hashing leaves Python free to go on
-            for data in blocks_of(
-                file, head=head, feed=lambda data: aside.submit(self._feed, data)
-            ):
-                self._part.block(data)
+        self._whole_file()
 
     def _shared(self, file: BinaryIO, head: bytes, before: Stamp, processes: int) -> bool:
         """Whether other processes read the file."""

@@ -31,12 +31,11 @@ class Index:
         self.prompts = array("Q")
         self.rows = array("Q")
 
-    def add(self, texts: list[bytes]) -> None:
+    def add(self, texts: Sequence[bytes | msgspec.Raw]) -> None:
         """A row given as the JSON texts of its messages; the last is the answer."""
-        answer = texts.pop()
-        prompt = xxh3_64_intdigest(b"\0".join(texts))
+        prompt = xxh3_64_intdigest(b"\0".join(texts[:-1]))
         self.prompts.append(prompt)
-        self.rows.append(xxh3_64_intdigest(answer, prompt))
+        self.rows.append(xxh3_64_intdigest(texts[-1], prompt))
 
     def add_line(self, line: bytes, method: str | None) -> None:
         """A row of any method, given as its line."""

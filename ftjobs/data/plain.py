@@ -9,9 +9,10 @@ it runs in loops of C.  What is not written back the same is left to the other t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain, islice
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -69,7 +70,7 @@ _text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 _RESPELT = r"\\u|\\/"  # a character as an escape that needs none, or may need none
 _MALFORMED = (ValueError, RecursionError, OverflowError)  # msgspec's errors are ValueErrors
-_content, _weight, _two = attrgetter("content"), attrgetter("weight"), itemgetter(slice(2))
+_content, _weight = attrgetter("content"), attrgetter("weight")
 _FOLLOWS: tuple[tuple[type, type], ...] = (
     (_End, _System),
     (_End, _User),
@@ -83,8 +84,6 @@ _FOLLOWS: tuple[tuple[type, type], ...] = (
 """Who may speak after whom, in a row with nothing to report."""
 
 _ROLES: dict[type, str] = {_System: "system", _User: "user", _Assistant: "assistant"}
-_SAYS = frozenset({b"", *(b'"%c' % code for code in range(33, 127) if chr(code) not in '"\\')})
-"""How a text begins that is surely not blank: a quote and a visible character.  Or an end."""
 
 
 class _Style(NamedTuple):
@@ -116,16 +115,34 @@ class _Style(NamedTuple):
         }
 
 
-_STYLES = {
-    (spaced, end): (style.before(), style.after())
-    for end in ("\n", "\r\n")
-    for spaced, style in (
-        (True, _Style(", ", ": ", end)),
-        (False, _Style(",", ":", end)),
-    )
-}
+class _Pieces(NamedTuple):
+    """What a style writes around texts, and how to find a text that may be blank or no string."""
 
-Texts = list[bytes]
+    before: Mapping[tuple[type, type], bytes]
+    after: Mapping[Weight, bytes]
+    may_say_nothing: Callable[[bytes], bool]
+
+
+@cache
+def _pieces(*, spaced: bool, end: str) -> _Pieces:
+    style = _Style(", ", ": ", end) if spaced else _Style(",", ":", end)
+    space = " " if spaced else ""
+    odd = "|".join(f'"content":{space}{start}' for start in _STARTS)
+    return _Pieces(style.before(), style.after(), finder(odd))
+
+
+_STARTS = (
+    *("n", "t", "f", r"\{", r"\[", "-", *"0123456789"),
+    *(
+        f'"{char}'
+        for char in ('"', " ", r"\\", *map(chr, (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))))
+    ),
+    *(f'"{chr(code)}' for code in (0x2028, 0x2029, 0x202F, 0x205F, 0x3000)),
+)
+"""How a content begins, as a regular expression, that is no string or may be a blank one."""
+
+Text = bytes | Raw
+Texts = list[Text]
 """The texts of a row's messages, as JSON strings in their usual spelling."""
 
 
@@ -180,75 +197,69 @@ class _Some(NamedTuple):
                 return [None]
             alone = (_Some([row], [line]) for row, line in zip(*self, strict=True))
             return [one for some in alone for one in some.texts(may_hold_faults)]
-        if finder(_RESPELT)(b"".join(texts)):
-            texts = [_usual(text) if finder(_RESPELT)(text) else text for text in texts]
         rest = iter(texts)
         return [_before_end(rest, len(row.messages)) for row in self.rows]
 
     def _sound(self, messages: list[Any], may_hold_faults: Callable[[bytes], bool]) -> Texts | None:
         """The texts of all messages, if nothing is to be reported of any row."""
-        try:
-            texts = list(map(bytes, map(_content, messages)))
-        except TypeError:  # an assistant without content
-            return None
+        texts: Texts = list(map(_content, messages))
         data = b"\n".join([*self.lines, b""])
-        if _written(messages, texts, _style(self.lines[0])) != data:
-            return None
-        visible = _SAYS.issuperset(map(_two, texts))
-        if not visible and not all(_says(text) for text in texts if text[:2] not in _SAYS):
-            return None
-        if not data.isascii() and not _is_utf8(data):
-            return None
-        if may_hold_faults(data) or not all(map(_is_trained, self.rows)):
-            return None
-        return texts
+        pieces = _style(self.lines[0])
+        sound = (
+            _written(messages, texts, pieces) == data
+            and (not pieces.may_say_nothing(data) or all(map(_says, texts)))
+            and all(map(_is_utf8, self.lines))
+            and not may_hold_faults(data)
+            and all(map(_is_trained, self.rows))
+        )
+        if sound and finder(_RESPELT)(data):
+            texts = [_usual(text) for text in texts]
+        return texts if sound else None
 
 
-def _usual(text: bytes) -> bytes:
+def _usual(text: Text) -> Text:
     """The same string as most writers spell it."""
-    return _encode(_text(text))
+    respelt = isinstance(text, Raw) and finder(_RESPELT)(bytes(text))
+    return _encode(_text(text)) if respelt else text
 
 
-def _before_end(texts: Iterator[bytes], count: int) -> Texts:
+def _before_end(texts: Iterator[Text], count: int) -> Texts:
     row = list(islice(texts, count))
     next(texts)
     return row
 
 
-_Pieces = tuple[dict[tuple[type, type], bytes], dict[Weight, bytes]]
-
-
 def _style(line: bytes) -> _Pieces:
     """How the line seems to be written."""
     end = "\r\n" if line.endswith(b"\r") else "\n"
-    return _STYLES[line.startswith(b'{"messages": '), end]
+    return _pieces(spaced=line.startswith(b'{"messages": '), end=end)
 
 
-def _written(messages: list[Any], texts: list[bytes], style: _Pieces) -> bytes:
-    """The lines as this style would write them; nothing if the roles cannot be written."""
-    before, after = style
+def _written(messages: list[Any], texts: Texts, pieces: _Pieces) -> bytes:
+    """The lines as this style would write them; nothing if they cannot be written so."""
     kinds = list(map(type, messages))
-    starts = map(before.__getitem__, zip(chain((_End,), kinds), kinds, strict=False))
-    ends = map(after.__getitem__, map(_weight, messages))
+    turns = zip(chain((_End,), kinds), kinds, strict=False)
+    starts = map(pieces.before.__getitem__, turns)
+    ends = map(pieces.after.__getitem__, map(_weight, messages))
     try:
         return b"".join(chain.from_iterable(zip(starts, texts, ends, strict=True)))
-    except KeyError:  # somebody speaks out of turn
+    except (KeyError, TypeError):  # somebody speaks out of turn, or an assistant without content
         return b""
 
 
-def _says(text: bytes) -> bool:
-    """Whether it is a string that is not blank."""
-    if not text.startswith(b'"'):
-        return False
+def _says(text: Text) -> bool:
+    """Whether it is a string that is not blank; or stands for the end of a row."""
     try:
-        return bool(_text(text).strip())
-    except ValueError:  # not UTF-8
+        return isinstance(text, bytes) or bool(_text(text).strip())
+    except ValueError:  # no string, or not UTF-8
         return False
 
 
-def _is_utf8(data: bytes) -> bool:
+def _is_utf8(line: bytes) -> bool:
+    if line.isascii():
+        return True
     try:
-        data.decode()
+        line.decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -6,7 +6,6 @@ machine's own speed drifts.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import statistics
@@ -17,14 +16,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.benchmarks.check import checking
+from tests.benchmarks.near import near_duplicates
+
 ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
     print(f"{'benchmark':34} {'ours':>12} {'peer':>12} {'ours/peer':>10}")
     command_start()
-    data_check()
     training()
+    checking()
+    near_duplicates()
 
 
 def report(name: str, ours: list[float], peer: list[float], unit: str) -> None:
@@ -51,37 +54,6 @@ def command_start() -> None:
         lambda: milliseconds("-m", "ftjobs", "--help"), lambda: milliseconds("-c", "pass"), 11
     )
     report("ftjobs --help / python -c pass", ours, peer, "ms")
-
-
-def data_check() -> None:
-    """Checking 20,000 conversations against merely parsing them with json."""
-    from ftjobs import data
-
-    words = (ROOT / "docs" / "tutorial.md").read_text("utf-8").split()
-    random.seed(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.jsonl"
-        with path.open("w", encoding="utf-8") as file:
-            for _ in range(20_000):
-                texts = [" ".join(random.choices(words, k=60)) for _ in range(2)]
-                turns = zip(("user", "assistant"), texts, strict=True)
-                messages = [{"role": role, "content": text} for role, text in turns]
-                file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
-        size = path.stat().st_size / 1e6
-
-        def check() -> float:
-            began = time.perf_counter()
-            assert data.check(path).ok
-            return size / (time.perf_counter() - began)
-
-        def parse() -> float:
-            began = time.perf_counter()
-            with path.open(encoding="utf-8") as lines:
-                for line in lines:
-                    json.loads(line)
-            return size / (time.perf_counter() - began)
-
-        report("data check / json.loads (MB/s)", *alternately(check, parse, 5), "")
 
 
 def training() -> None:

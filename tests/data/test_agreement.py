@@ -142,6 +142,11 @@ def damaged_lines(draw: st.DrawFn) -> bytes:
     return line
 
 
+def plain(*lines: bytes) -> list[list[bytes] | None]:
+    found = plain_rows(lines, may_hold_faults)
+    return [None if texts is None else [*map(bytes, texts)] for texts in found]
+
+
 @given(damaged_lines(), st.sampled_from([*TARGETS.values()]))
 @settings(deadline=None, max_examples=600)
 @example(b"", OPENAI)
@@ -157,7 +162,7 @@ def test_the_tiers_agree(line: bytes, target: Target) -> None:
     assert (accepted is not None) == (findings == () and not closer_look), findings
     if accepted is not None:
         assert accepted == (method, index.texts_of(line, method))
-    (texts,) = plain_rows([line], may_hold_faults) if b"\n" not in line else [None]
+    (texts,) = plain(line) if b"\n" not in line else [None]
     if texts is not None:
         assert accepted == ("supervised", texts)
 
@@ -169,8 +174,8 @@ def test_a_block_is_the_sum_of_its_lines(damaged: list[bytes], random: Random) -
     compact = [json.dumps(row, separators=(",", ":")).encode() for row in ROWS]
     lines = [line for line in [*damaged, *sound, *compact] if b"\n" not in line]
     random.shuffle(lines)
-    together = plain_rows(lines, may_hold_faults)
-    assert together == [plain_rows([line], may_hold_faults)[0] for line in lines]
+    alone = [found for line in lines for found in plain(line)]
+    assert plain(*lines) == alone
 
 
 @pytest.mark.parametrize("end", [b"", b"\r"])
@@ -178,12 +183,12 @@ def test_a_block_is_the_sum_of_its_lines(damaged: list[bytes], random: Random) -
 def test_plain_rows_are_accepted_however_they_are_spaced(
     separators: tuple[str, str], end: bytes
 ) -> None:
-    plain = ROWS[0], {"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]}
-    for row in plain:
+    rows = ROWS[0], {"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]}
+    for row in rows:
         line = json.dumps(row, separators=separators, ensure_ascii=False).encode() + end
         texts = [json.dumps(one["content"]).encode() for one in cast("Any", row)["messages"]]
-        assert plain_rows([line], may_hold_faults) == [texts]
-        assert plain_rows([line, b"{", line], may_hold_faults) == [texts, None, texts]
+        assert plain(line) == [texts]
+        assert plain(line, b"{", line) == [texts, None, texts]
 
 
 @pytest.mark.parametrize("row", ROWS)
