@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ftjobs.data.fix import FixReport
 
 NEAR = frozenset({"FT803", "FT813"})
+SAME: Mapping[str, str] = {"FT801": "FT803", "FT811": "FT813"}
+"""What near duplicates are called, by what the same rows are called."""
+
 BETWEEN = frozenset({"FT811", "FT812", "FT813"})
 
 
@@ -117,7 +120,8 @@ def _with_near(
         return reports
     from ftjobs.data import near
 
-    pairs = near.near_duplicates([report.path for report in reports], threshold=threshold)
+    paths = [report.path for report in reports if report.path != STDIN]  # that cannot be reread
+    pairs = near.near_duplicates(paths, threshold=threshold)
     found = [issue for issue in near.issues(pairs) if issue.code in wanted]
     return [
         _with_issues(report, [issue for issue in found if issue.path == str(report.path)])
@@ -125,8 +129,10 @@ def _with_near(
     ]
 
 
-def _with_issues(report: Report, more: Sequence[Issue]) -> Report:
-    """The report with warnings that were found later, in their places."""
+def _with_issues(report: Report, found: Sequence[Issue]) -> Report:
+    """The report with near duplicates in their places, but for rows that are the same anyway."""
+    known = {(SAME[issue.code], issue.line) for issue in report.issues if issue.code in SAME}
+    more = [issue for issue in found if (issue.code, issue.line) not in known]
     issues = sorted((*report.issues, *more), key=lambda issue: issue.line or math.inf)
     count = report.warning_count + len(more)
     return report.model_copy(update={"issues": tuple(issues), "warning_count": count})
