@@ -115,6 +115,7 @@ SAFE = {
         '{"messages": [' + USER + "," + ANSWER + '], "parallel_tool_calls": true}',
     ),
     "FT202 inside": (like("]}", ",] , }"), like("]}", "]  }")),
+    "FT202 many": (f"{ROW},, ,,\n" + ",".join([ROW, ROW]), "\n".join([ROW] * 3)),
     "FT202 after": (f"{ROW},\r\n{ROW} , \n", f"{ROW}\r\n{ROW}  \n"),
     "FT203": (f"{ROW} {ROW},{ROW}{ROW}\n", f"{ROW}\n" * 4),
     "FT203 at the end": (f"{ROW}\r\n{ROW}{ROW}", f"{ROW}\r\n{ROW}\n{ROW}"),
@@ -307,6 +308,32 @@ def test_what_the_target_calls_an_error_decides_what_goes(files: Files) -> None:
     fixed, report = files.fix(f"{ROW}\n{twice}\n", unsafe=True, target="together")
     assert fixed.decode() == f"{ROW}\n"
     assert report.dropped == {"FT409": 1}
+
+
+EMPTY_TOOLS = like("}]}", '}], "tools": []}')
+DAMAGED = f"{BOM}{ROW}\n\n{like('user', 'User')}\n{EMPTY_TOOLS}\n".encode()
+
+
+@pytest.mark.parametrize("code", ["FT101", "FT107", "FT306", "FT310"])
+def test_codes_that_are_ignored_are_not_repaired(files: Files, code: str) -> None:
+    _, whole = files.fix(DAMAGED)
+    fixed, report = files.fix(DAMAGED, ignore=[code])
+    assert report.repaired == {key: n for key, n in whole.repaired.items() if key != code}
+    again, rest = files.fix(fixed)
+    assert again.decode() == f"{ROW}\n{ROW}\n{ROW}\n"
+    assert set(rest.repaired) == {code}
+
+
+def test_codes_that_are_selected_are_all_that_is_repaired(files: Files) -> None:
+    fixed, report = files.fix(DAMAGED, select=["FT1", "ft801"], unsafe=True)
+    assert report.repaired == {"FT101": 1, "FT107": 1}
+    assert fixed == DAMAGED.removeprefix(BOM.encode()).replace(b"\n\n", b"\n")
+    fixed, report = files.fix(f"{ROW}\n" * 3, select=["FT801"], unsafe=True)
+    assert report.dropped == {"FT801": 2}
+    for data in (b"[\n" + ROW.encode() + b"]", ROW.encode("utf-16")):
+        assert files.fix(data, select=["FT8"])[0] == data
+    with pytest.raises(ConfigError, match="code"):
+        fix(files.source, files.out, force=True, select=["XY"])
 
 
 # --- how a file is laid out -------------------------------------------------------------------

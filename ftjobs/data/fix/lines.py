@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from ftjobs.data import private
 from ftjobs.data.fix.edits import Fix, Row, Trail, compatible, edited
-from ftjobs.data.fix.table import fix_for
+from ftjobs.data.fix.table import Mode
 from ftjobs.data.scan import Finding
 from ftjobs.data.slow import Explained, explain_line
-from ftjobs.data.targets import Target
 
 MAX_ROUNDS = 200
 """Rounds of repairs for a line: every round repairs all it can, so that few lines need five."""
@@ -45,29 +44,28 @@ class _Draft(NamedTuple):
     mends: tuple[Mend, ...] = ()
 
 
-def mend(line: str, target: Target, *, unsafe: bool) -> Iterator[Mended]:
+def mend(line: str, mode: Mode) -> Iterator[Mended]:
     """The lines that replace a line: more than one where it held several values.
 
-    A line that stays unreadable is left as it is.  With `unsafe`, a line goes that still has an
-    error for the target.
+    A line that stays unreadable is left as it is.  What the mode drops has its reason with it.
     """
     waiting = [_Draft(line, Trail())]
     while waiting:
         before = waiting.pop()
-        draft, explained = _repaired(before, target, unsafe=unsafe)
+        draft, explained = _repaired(before, mode)
         if "\n" in draft.text:
             waiting += reversed(list(_parts(draft)))
         else:
-            why = _reason(draft, explained, target) if unsafe else None
+            why = _reason(draft, explained, mode)
             kept = before if _is_unreadable(draft, explained) else draft
             yield Mended(kept.text, explained.method, kept.mends, why)
 
 
-def _repaired(draft: _Draft, target: Target, *, unsafe: bool) -> tuple[_Draft, Explained]:
+def _repaired(draft: _Draft, mode: Mode) -> tuple[_Draft, Explained]:
     """The draft after all repairs, or as soon as it falls into several lines."""
     for _ in range(MAX_ROUNDS):
-        explained = _explained(draft.text.encode(), target, unsafe=unsafe)
-        made = _round(Row(draft.text), explained.findings, unsafe=unsafe)
+        explained = _explained(draft.text.encode(), mode)
+        made = _round(Row(draft.text), explained.findings, mode)
         if not made:
             break
         draft = _applied(draft, made)
@@ -76,22 +74,22 @@ def _repaired(draft: _Draft, target: Target, *, unsafe: bool) -> tuple[_Draft, E
     return draft, explained
 
 
-def _explained(line: bytes, target: Target, *, unsafe: bool) -> Explained:
+def _explained(line: bytes, mode: Mode) -> Explained:
     """What is wrong with a line; what is private in it counts only where it may be replaced."""
-    explained = explain_line(line, target=target)
-    if not unsafe:
+    explained = explain_line(line, target=mode.target)
+    if not mode.unsafe:
         return explained
     return explained._replace(findings=(*explained.findings, *private.inspect(line)))
 
 
-def _round(row: Row, findings: Sequence[Finding], *, unsafe: bool) -> list[tuple[Fix, Finding]]:
+def _round(row: Row, findings: Sequence[Finding], mode: Mode) -> list[tuple[Fix, Finding]]:
     """The repairs that can be made at once: those of the lowest hundred of codes.
 
     What is said about a row only counts once the line can be read.
     """
     ranked = sorted(findings, key=lambda one: one.code)
     for _, group in itertools.groupby(ranked, key=lambda one: one.code[:3]):
-        found = ((fix_for(row, one, unsafe=unsafe), one) for one in group)
+        found = ((mode.fix(row, one), one) for one in group)
         fixes = [(fix, one) for fix, one in found if fix is not None and fix.edits]
         if fixes:
             return [fixes[place] for place in compatible(fixes)]
@@ -114,12 +112,12 @@ def _parts(draft: _Draft) -> Iterator[_Draft]:
         start += len(text) + 1
 
 
-def _reason(draft: _Draft, explained: Explained, target: Target) -> Finding | None:
+def _reason(draft: _Draft, explained: Explained, mode: Mode) -> Finding | None:
     """The finding for which a row has to go."""
     row = Row(draft.text)
     for finding in explained.findings:
-        fix = fix_for(row, finding, unsafe=True)
-        if target.severity_of(finding.code) == "error" or (fix is not None and fix.drop):
+        fix = mode.fix(row, finding)
+        if mode.drops(finding.code) or (fix is not None and fix.drop):
             return finding
     return None
 

@@ -8,31 +8,33 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from ftjobs.data import private
-from ftjobs.data.checker import check
+from ftjobs.data.checker import check, codes
 from ftjobs.data.fast import LONGEST, accept
 from ftjobs.data.fix import layout
 from ftjobs.data.fix.layout import BLOCK, BOM, LayoutError, Piece
 from ftjobs.data.fix.lines import Mended, mend
 from ftjobs.data.fix.output import usable, written
 from ftjobs.data.fix.report import Drop, FixReport, Journal, Patch
+from ftjobs.data.fix.table import Mode
 from ftjobs.data.reading import STDIN, DamagedError, opened
 from ftjobs.data.scan import Finding
 from ftjobs.data.sniff import HEAD_BYTES, sniff
-from ftjobs.data.targets import Target, target_named
+from ftjobs.data.targets import target_named
 from ftjobs.errors import DatasetError
 
 _PERMISSIONS = 0o666
 _PRIVATE = 0o600
 _SPLIT = ("FT211", "FT212")  # files that hold objects, but not one a line
 _encoder = msgspec.json.Encoder(order="sorted")
+_MARKS = re.compile(rb"\A(?:\xef\xbb\xbf)+")
 _LEAD = re.compile(rb"\A(?:\xef\xbb\xbf|[ \t\r\n])*")
 
 
@@ -43,6 +45,8 @@ def fix(
     target: str = "local",
     unsafe: bool = False,
     force: bool = False,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
     max_issues: int | None = 1000,
 ) -> FixReport:
     """Write a new file in which every issue is repaired that can be, and say what was done.
@@ -51,26 +55,29 @@ def fix(
     finding that can be repaired are copied byte for byte, and no value changes but the one that
     is repaired; numbers keep their spelling.  Safe repairs keep the meaning.  With `unsafe`, those
     that a human should look at are made too, and rows that still have an error for `target` are
-    dropped.  `out` appears when it is whole; it replaces a file only with `force`.  Memory grows
-    with the patches listed (at most `MAX_PATCHES`), with `unsafe` also by 16 bytes a row, to know
-    rows that are given twice.  `max_issues` bounds what the report lists of the new file.
+    dropped.  `select` and `ignore` are beginnings of codes, as for `check`: findings of others
+    are neither repaired nor reported.  `out` appears when it is whole; it replaces a file only
+    with `force`.  Memory grows with the patches listed (at most `MAX_PATCHES`), with `unsafe` also
+    by about 100 bytes a row, to know rows that are given twice.  `max_issues` bounds what the
+    report lists of the new file.
 
     Raises:
         ConfigError: the source cannot be read, `out` not written or is the source, exists already
-            or is to be compressed; there is no such target.
+            or is to be compressed; there is no such target or code.
         DatasetError: the compressed source is damaged, or the source changed meanwhile.
     """
-    profile = target_named(target)
+    select, ignore = tuple(select), tuple(ignore)
+    mode = Mode(target_named(target), codes(select, ignore), unsafe)
     source, out = Path(path), Path(out)
     usable(source, out, force=force)
     with _source(source, out.parent) as file, written(out, mode=_mode(source), force=force) as new:
         before = _state(source)
-        fixer = _Fixer(new, out.parent, profile, unsafe=unsafe)
+        fixer = _Fixer(new, out.parent, mode)
         fixer.run(file, source)
         if _state(source) != before:
             hint = "Repair it when nothing writes to it."
             raise DatasetError(f"{source}: the file changed while it was read", hint=hint)
-    remaining = check(out, target=target, max_issues=max_issues)
+    remaining = check(out, target=target, select=select, ignore=ignore, max_issues=max_issues)
     return fixer.journal.report(source, out, unsafe=unsafe, remaining=remaining)
 
 
@@ -106,12 +113,12 @@ def _state(source: Path) -> tuple[int, int] | None:
 class _Fixer:
     """The state of one pass."""
 
-    def __init__(self, out: BinaryIO, folder: Path, target: Target, *, unsafe: bool) -> None:
+    def __init__(self, out: BinaryIO, folder: Path, mode: Mode) -> None:
         self.journal = Journal()
         self._out = out
         self._folder = folder
-        self._unsafe = unsafe
-        self._target = target
+        self._mode = mode
+        self._begun = False  # whether anything was written
         self._line = 0  # of the new file
         self._too_long_line = 0  # of the source
         self._method: str | None = None
@@ -119,34 +126,38 @@ class _Fixer:
 
     def run(self, file: BinaryIO, source: Path) -> None:
         """Write what is left of a file, or all of it where its layout cannot be repaired."""
-        with ExitStack() as stack:
-            kind = _kind(file, source)
-            if kind == "FT103":
-                try:
-                    file = stack.enter_context(self._narrowed(file))
-                    kind = _kind(file, source)
-                except LayoutError:
-                    file.seek(0)
-            if kind in _SPLIT and _splits(file):
-                self._whole_file(kind, "wrote one object a line")
-                pieces = layout.objects(file)
-            elif kind is None:
-                pieces = layout.lines(file)
-            else:
-                shutil.copyfileobj(file, self._out, BLOCK)
-                return
-            for piece in pieces:
+        with self._in_utf_8(file, source) as text:
+            for piece in self._pieces(text, source):
                 self._take(piece)
 
-    def _narrowed(self, file: BinaryIO) -> BinaryIO:
+    @contextmanager
+    def _in_utf_8(self, file: BinaryIO, source: Path) -> Iterator[BinaryIO]:
+        """The file, or a copy if it was UTF-16 or UTF-32."""
+        if _kind(file, source) != "FT103" or "FT103" not in self._mode.codes:
+            yield file
+            return
         encoding = layout.wide(file.read(4))
         file.seek(0)
-        copy = layout.narrowed(file, encoding, self._folder)
-        self._whole_file("FT103", f"converted from {encoding.upper()} to UTF-8")
-        return copy
+        try:
+            copy = layout.narrowed(file, encoding, self._folder)
+        except LayoutError:
+            file.seek(0)
+            yield file
+            return
+        with copy:
+            self._patch("FT103", 1, f"converted from {encoding.upper()} to UTF-8")
+            yield copy
 
-    def _whole_file(self, code: str, what: str) -> None:
-        self.journal.patch(Patch(code=code, line=1, what=what))
+    def _pieces(self, file: BinaryIO, source: Path) -> Iterator[Piece]:
+        """The lines to be repaired; a file that has none is copied."""
+        kind = _kind(file, source)
+        if kind is None:
+            yield from layout.lines(file)
+        elif kind in _SPLIT and kind in self._mode.codes and _splits(file):
+            self._patch(kind, 1, "wrote one object a line")
+            yield from layout.objects(file)
+        else:
+            shutil.copyfileobj(file, self._out, BLOCK)
 
     def _take(self, piece: Piece) -> None:
         if not piece.whole:
@@ -154,10 +165,12 @@ class _Fixer:
             return
         body = piece.data.rstrip(b"\r\n")
         end = piece.data[len(body) :]
-        if not self._line and body.startswith(BOM):
+        if not self._begun and body.startswith(BOM):
             body = self._unmarked(piece.number, body)
-        if _is_blank(body):
+        if _is_blank(body) and "FT107" in self._mode.codes:
             self._patch("FT107", piece.number, "removed the blank line")
+        elif _is_blank(body):
+            self._write(body + end)
         elif method := self._sound(body):
             self._keep(Mended("", method), body + end, piece.number)
         else:
@@ -165,25 +178,29 @@ class _Fixer:
 
     def _sound(self, body: bytes) -> str | None:
         """The method of a line in which there is nothing to repair."""
-        if len(body) > LONGEST or (self._unsafe and private.suspicious(body)):
+        if len(body) > LONGEST or (self._mode.unsafe and private.suspicious(body)):
             return None
-        accepted = accept(body, self._target)
+        accepted = accept(body, self._mode.target)
         return accepted and accepted.method
 
     def _unmarked(self, number: int, body: bytes) -> bytes:
-        """What will be the first line, without byte order marks."""
-        self._patch("FT101" if number == 1 else "FT102", number, "removed the mark")
-        while body.startswith(BOM):
-            body = body.removeprefix(BOM)
-        return body
+        """What will be the first line, without byte order marks; one is written if it may stay."""
+        code = "FT101" if number == 1 else "FT102"
+        if code in self._mode.codes:
+            self._patch(code, number, "removed the mark")
+            return _MARKS.sub(b"", body, count=1)
+        self._out.write(BOM)
+        self._begun = True
+        return body.removeprefix(BOM)
 
     def _too_long(self, piece: Piece) -> None:
         new, self._too_long_line = piece.number != self._too_long_line, piece.number
-        if self._unsafe and new:
-            self._drop(Finding("FT210", "the line is too large"), piece.number)
-        elif not self._unsafe:
+        if not self._mode.drops("FT210"):
             self._out.write(piece.data)
+            self._begun = True
             self._line += new
+        elif new:
+            self._drop(Finding("FT210", "the line is too large"), piece.number)
 
     def _repair(self, number: int, body: bytes, end: bytes) -> None:
         try:
@@ -191,7 +208,7 @@ class _Fixer:
         except UnicodeDecodeError:
             self._unreadable(number, body + end)
             return
-        mended = list(mend(text, self._target, unsafe=self._unsafe))
+        mended = list(mend(text, self._mode))
         for one in mended:
             if one.why is not None:
                 self._drop(one.why, number)
@@ -200,28 +217,31 @@ class _Fixer:
                 self._keep(one, one.text.encode() + whole, number)
 
     def _unreadable(self, number: int, data: bytes) -> None:
-        if self._unsafe:
+        if self._mode.drops("FT104"):
             self._drop(Finding("FT104", "the line is not UTF-8"), number)
         else:
             self._write(data)
 
     def _keep(self, row: Mended, data: bytes, number: int) -> None:
         blank = _is_blank(data)  # there was nothing but marks
-        why = self._superfluous(row, data) if self._unsafe and not blank else None
+        why = self._superfluous(row, data) if self._mode.unsafe and not blank else None
         if why is not None:
             self._drop(why, number)
             return
-        if not blank:
+        gone = blank and "FT107" in self._mode.codes
+        if not gone:
             self._write(data)
         for one in row.mends:
-            where = None if blank else self._line
+            where = None if gone else self._line
             self._patch(one.code, number, one.what, one.at + 1, one.pointer, where)
 
     def _superfluous(self, row: Mended, data: bytes) -> Finding | None:
         """Why a sound row does not go together with those before it."""
         self._method = self._method or row.method
-        if row.method != self._method:
+        if row.method != self._method and self._mode.drops("FT503"):
             return Finding("FT503", f"this {row.method} example is in a {self._method} file")
+        if "FT801" not in self._mode.codes:
+            return None
         digest = hashlib.blake2b(_said(data), digest_size=16).digest()
         if digest in self._seen:
             return Finding("FT801", "the row is the same as an earlier one")
@@ -230,6 +250,7 @@ class _Fixer:
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
+        self._begun = True
         self._line += 1
 
     def _drop(self, why: Finding, number: int) -> None:
@@ -278,7 +299,10 @@ def _splits(file: BinaryIO) -> bool:
 
 def _said(line: bytes) -> bytes:
     """A row in one spelling, so that equal rows are equal bytes."""
-    return _encoder.encode(msgspec.json.decode(line))
+    try:
+        return _encoder.encode(msgspec.json.decode(line))
+    except (ValueError, RecursionError):  # an error that does not count
+        return line.strip()
 
 
 def _is_blank(data: bytes) -> bool:

@@ -21,6 +21,7 @@ _ATOM = re.compile(STRING + r"|[^\s\[\]{}:,\"']+", re.DOTALL)
 _PYTHON = re.compile(
     r""",(?=\s*[\]}])|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"']+""", re.DOTALL
 )
+_COMMAS = re.compile(r",(?:[ \t\r]*,)*")
 _NOT_FINITE = re.compile(r"NaN|-?Infinity")
 _REST = re.compile(r'[^"\\]++|\\.', re.DOTALL)
 _UNIT = re.compile(r'\\u([0-9a-fA-F]{4})|[^"\\]++|\\.', re.DOTALL)
@@ -104,9 +105,9 @@ def _translated(word: str) -> str:
 
 
 def comma(row: Row, finding: Finding) -> Fix | None:
-    """FT202: a comma before a closing bracket or after the object."""
-    at = finding.at or 0
-    return Fix("removed the comma", (Edit(at, at + 1),)) if row.text[at : at + 1] == "," else None
+    """FT202: a comma before a closing bracket, or all of them after the object."""
+    match = _COMMAS.match(row.text, finding.at or 0)
+    return Fix("removed the comma", (Edit(*match.span()),)) if match else None
 
 
 def two_values(row: Row, _finding: Finding) -> Fix | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from ftjobs.data.fix import messages, syntax, texts
 from ftjobs.data.fix.edits import Fix, Row
 from ftjobs.data.rules import Fixable
 from ftjobs.data.scan import Finding
+from ftjobs.data.targets import Target
 
 Fixer = Callable[[Row, Finding], Fix | None]
 
@@ -83,11 +84,22 @@ FIXABLE: Mapping[str, Fixable] = MappingProxyType(
 """What `Rule.fixable` says: "safe" where at least some findings of a code have a safe repair."""
 
 
-def fix_for(row: Row, finding: Finding, *, unsafe: bool) -> Fix | None:
-    """The repair of a finding, None if it has none that may be made."""
-    for repair in REPAIRS.get(finding.code, ()):
-        if repair.make is not None and (unsafe or repair.fixable == "safe"):
-            fix = repair.make(row, finding)
-            if fix is not None:
-                return fix
-    return None
+class Mode(NamedTuple):
+    """What is repaired: findings of `codes`, with `unsafe` also what a human should look at."""
+
+    target: Target
+    codes: Set[str]
+    unsafe: bool
+
+    def drops(self, code: str) -> bool:
+        """Whether a row goes that still has a finding of this code."""
+        return self.unsafe and code in self.codes and self.target.severity_of(code) == "error"
+
+    def fix(self, row: Row, finding: Finding) -> Fix | None:
+        """The repair of a finding, None if it has none that may be made."""
+        for repair in REPAIRS.get(finding.code, ()) if finding.code in self.codes else ():
+            if repair.make is not None and (self.unsafe or repair.fixable == "safe"):
+                fix = repair.make(row, finding)
+                if fix is not None:
+                    return fix
+        return None
