@@ -161,7 +161,7 @@ def _chat_texts(line: bytes, target: Target) -> list[bytes] | None:
         and _images_fit(row.messages, target)
         and _no_key_twice(row, line)
     )
-    return [*tools.said, *map(_said, row.messages)] if sound else None
+    return [*_asked(row, tools), *map(_said, row.messages)] if sound else None
 
 
 def _preference_texts(line: bytes, target: Target) -> list[bytes] | None:  # noqa: ARG001 - as others
@@ -178,7 +178,9 @@ def _preference_texts(line: bytes, target: Target) -> list[bytes] | None:  # noq
         and not any(_images(asked))
         and _no_key_twice(row, line)
     )
-    return [*tools.said, *map(_said, asked), _sorted.encode(outputs)] if sound else None
+    if not sound:
+        return None
+    return [*_asked(row.input, tools), *map(_said, asked), _sorted.encode(outputs)]
 
 
 def _completion_texts(line: bytes, target: Target) -> list[bytes] | None:
@@ -358,6 +360,17 @@ def _fits(value: object, depth: int) -> bool:
 
 
 # --- what a row says ---------------------------------------------------------------------------
+
+
+_INITIALS = {_System: b"s", _User: b"u", _Assistant: b"a", _Result: b"t"}
+
+
+def _asked(row: _Chat, tools: _Tools) -> Iterator[bytes]:
+    """What a row says beside its messages, and the initials of their roles."""
+    yield from tools.said
+    if row.parallel_tool_calls is not UNSET:
+        yield _encoder.encode(row.parallel_tool_calls)
+    yield b"".join([_INITIALS[type(message)] for message in row.messages])
 
 
 def _said(message: _Message) -> bytes:

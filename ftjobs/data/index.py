@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ _PART = 2**20
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
+_SETTINGS = ("tools", "parallel_tool_calls")
 _PLAIN = {"role", "content", "weight"}
 
 
@@ -32,14 +33,20 @@ class Index:
         self.rows = array("Q")
 
     def add(self, texts: Sequence[bytes | msgspec.Raw]) -> None:
-        """A row given as the JSON texts of its messages; the last is the answer."""
+        """A row given as what it says, the answer last; one that says nothing is skipped."""
+        if not texts:
+            self.skip()
+            return
         prompt = xxh3_64_intdigest(b"\0".join(texts[:-1]))
         self.prompts.append(prompt)
         self.rows.append(xxh3_64_intdigest(texts[-1], prompt))
 
     def add_line(self, line: bytes, method: str | None) -> None:
-        """A row of any method, given as its line."""
-        self.add(texts_of(line, method))
+        """A row of any method, given as its line; None for a line that is compared with none."""
+        try:
+            self.add(texts_of(line, method) if method else [])
+        except (ValueError, RecursionError):  # its errors are codes that do not count
+            self.skip()
 
     def skip(self) -> None:
         """A line that is no example."""
@@ -131,26 +138,31 @@ def _first_lines(values: Sequence[int], wanted: set[int]) -> Iterator[tuple[int,
 
 
 def texts_of(line: bytes, method: str | None) -> list[bytes]:
-    """The parts of a row that are compared, however it is spelt; the last is the answer."""
+    """The parts of a row that are compared, however it is spelt; the last is the answer.
+
+    Raises:
+        ValueError: the row has not the shape of its method.
+    """
     row = _decode(line)
-    if method == "supervised":
-        *asked, answer = row["messages"]
-        return [*_declared(row), *map(_said, asked), _said(answer)]
-    if method == "reinforcement":
-        rest = {key: value for key, value in row.items() if key not in ("messages", "tools")}
-        return [*_declared(row), *map(_said, row["messages"]), _encode(rest)]
+    try:
+        return list(_parts_of(row, method))
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError("not a row of this method") from error
+
+
+def _parts_of(row: Any, method: str | None) -> Iterator[bytes]:
     if method == "completion":
-        return [_encode(row["prompt"]), _encode(row["completion"])]
+        yield from (_encode(row["prompt"]), _encode(row["completion"]))
+        return
+    asked = row["input"] if method == "dpo" else row
+    yield from (_encode(asked[key]) for key in _SETTINGS if asked.get(key) not in (None, []))
+    yield "".join(message["role"][0] for message in asked["messages"]).encode()
+    yield from map(_said, asked["messages"])
     if method == "dpo":
-        outputs = [row["preferred_output"], row["non_preferred_output"]]
-        asked = row["input"]
-        return [*_declared(asked), *map(_said, asked["messages"]), _encode(outputs)]
-    return [_encode(row)]
-
-
-def _declared(row: dict[str, Any]) -> Iterable[bytes]:
-    if tools := row.get("tools"):
-        yield _encode(tools)
+        yield _encode([row["preferred_output"], row["non_preferred_output"]])
+    elif method == "reinforcement":
+        known = (*_SETTINGS, "messages")
+        yield _encode({key: value for key, value in row.items() if key not in known})
 
 
 def _said(message: dict[str, Any]) -> bytes:

@@ -188,10 +188,7 @@ class Part:
             self._tell(finding, line, keep=rank < MAX_LINE_ISSUES)
         sound = method is not None and not (counted and self._is_error(counted[0]))
         self.examples += sound
-        if sound:
-            self.index.add_line(line, method)
-        else:
-            self.index.skip()
+        self.index.add_line(line, method if sound else None)
         return sound
 
     def _tell(self, finding: Finding, line: bytes, *, keep: bool) -> None:

@@ -84,6 +84,7 @@ _FOLLOWS: tuple[tuple[type, type], ...] = (
 """Who may speak after whom, in a row with nothing to report."""
 
 _ROLES: dict[type, str] = {_System: "system", _User: "user", _Assistant: "assistant"}
+_INITIALS = {kind: role[:1].encode() for kind, role in _ROLES.items()}
 
 
 class _Style(NamedTuple):
@@ -143,7 +144,9 @@ _STARTS = (
 
 Text = bytes | Raw
 Texts = list[Text]
-"""The texts of a row's messages, as JSON strings in their usual spelling."""
+"""The initials of a row's roles, and the texts of its messages, as JSON strings in their usual
+spelling.
+"""
 
 
 def plain_rows(
@@ -198,7 +201,7 @@ class _Some(NamedTuple):
             alone = (_Some([row], [line]) for row, line in zip(*self, strict=True))
             return [one for some in alone for one in some.texts(may_hold_faults)]
         rest = iter(texts)
-        return [_before_end(rest, len(row.messages)) for row in self.rows]
+        return [[_roles(row), *_before_end(rest, len(row.messages))] for row in self.rows]
 
     def _sound(self, messages: list[Any], may_hold_faults: Callable[[bytes], bool]) -> Texts | None:
         """The texts of all messages, if nothing is to be reported of any row."""
@@ -221,6 +224,10 @@ def _usual(text: Text) -> Text:
     """The same string as most writers spell it."""
     respelt = isinstance(text, Raw) and finder(_RESPELT)(bytes(text))
     return _encode(_text(text)) if respelt else text
+
+
+def _roles(row: _Row) -> bytes:
+    return b"".join([_INITIALS[type(message)] for message in row.messages])
 
 
 def _before_end(texts: Iterator[Text], count: int) -> Texts:

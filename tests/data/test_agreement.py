@@ -186,7 +186,9 @@ def test_plain_rows_are_accepted_however_they_are_spaced(
     rows = ROWS[0], {"messages": [USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}]}
     for row in rows:
         line = json.dumps(row, separators=separators, ensure_ascii=False).encode() + end
-        texts = [json.dumps(one["content"]).encode() for one in cast("Any", row)["messages"]]
+        said: list[dict[str, Any]] = cast("Any", row)["messages"]
+        texts = [json.dumps(one["content"]).encode() for one in said]
+        texts.insert(0, "".join(one["role"][0] for one in said).encode())
         assert plain(line) == [texts]
         assert plain(line, b"{", line) == [texts, None, texts]
 

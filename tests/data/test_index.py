@@ -68,6 +68,21 @@ def test_the_system_message_and_the_tools_are_part_of_the_prompt(tmp_path: Path)
     assert overlaps(report) == [("FT802", 13, "the prompt of line 12 has another answer here")]
 
 
+def test_roles_and_settings_are_part_of_the_row(tmp_path: Path) -> None:
+    rows = [chat("Question 2?", "Answer 2.", parallel_tool_calls=flag) for flag in (True, False)]
+    rows += [chat("A", "C."), chat("A", "C.")]
+    rows[2]["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    rows[3]["messages"].insert(0, {"role": "user", "content": "Be brief."})
+    assert overlaps(check(write(tmp_path / "a.jsonl", *ROWS, *rows))) == []
+
+
+def test_a_row_with_errors_that_do_not_count_is_skipped(tmp_path: Path) -> None:
+    comma = '{"messages": [{"role": "user", "content": "x"}],}'
+    path = write(tmp_path / "a.jsonl", *ROWS, comma, comma, ROWS[2])
+    for report in (check(path, ignore=["FT202", "FT4"]), check(path, select=["FT8"])):
+        assert [line for _, line, _ in overlaps(report)] == [13]
+
+
 def test_preferences_may_share_a_prompt(tmp_path: Path) -> None:
     def pair(good: str) -> dict[str, Any]:
         outputs = {"preferred_output": good, "non_preferred_output": "Bad."}
