@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -61,6 +61,7 @@ class Part:
         self.lines = self.rows = self.examples = 0
         self.seen: list[Seen] = []
         self.counts: Counter[Severity] = Counter()
+        self._kept: Counter[Severity] = Counter()
         self.foreign: Counter[str] = Counter()  # rows of known foreign shapes, by code
         self.index = Index()
 
@@ -86,14 +87,17 @@ class Part:
     def _count(self, seen: Seen, *, keep: bool = True) -> None:
         self.counts[seen.severity] += 1
         room = self.rules.max_issues
-        if keep and (room is None or self.counts[seen.severity] <= room):
+        if keep and (room is None or self._kept[seen.severity] < room):
+            self._kept[seen.severity] += 1
             self.seen.append(seen)
 
     def join(self, later: Part) -> None:
         """Add what was found in the lines that follow, in a part of the same method."""
+        for code in self.foreign.keys() & later.foreign.keys():  # of which one is enough
+            later.counts[self.rules.target.severity_of(code)] -= 1
         for seen in later.seen:
-            later.counts[seen.severity] -= 1
-            if not self.foreign[seen.finding.code]:  # of which one is enough
+            if not self.foreign[seen.finding.code]:
+                later.counts[seen.severity] -= 1
                 self._count(seen._replace(line=(seen.line or 0) + self.lines))
         self.counts += later.counts
         self.foreign += later.foreign
@@ -113,36 +117,33 @@ class Part:
         lines = data.split(b"\n")
         if len(lines) > 1 and not lines[-1]:
             lines.pop()
-        before = self.lines
-        sound = self._sound(lines)
-        for look in self.rules.inspectors:
-            self._look(look, lines, sound, before)
-        if self.rules.ask_for("FT7") and (starts := private.candidates(data)):
-            offsets = accumulate((len(line) + 1 for line in lines), initial=0)
-            suspects = set(starts)
-            suspected = [at for at, offset in enumerate(offsets) if offset in suspects]
-            self._look(private.inspect, lines, sorted(set(sound).intersection(suspected)), before)
-
-    def _look(self, look: Inspector, lines: Sequence[bytes], at: list[int], before: int) -> None:
-        for index in at:
-            for finding in look(lines[index]):
-                self.add(finding, before + index + 1, lines[index])
-
-    def _sound(self, lines: Sequence[bytes]) -> list[int]:
-        """Check lines; the indices of those that are examples without an error."""
+        suspects = self._suspects(data, lines)
         plain = self._plain(lines)
-        sound = []
         for at, texts in enumerate(plain):
             self.lines += 1
             if texts is not None:
                 self.index.add(texts)
-                sound.append(at)
-            elif self._line(lines[at]):
-                sound.append(at)
+            elif not self._line(lines[at]):
+                continue
+            for look in self.rules.inspectors:
+                self._look(look, lines[at])
+            if at in suspects:
+                self._look(private.inspect, lines[at])
         examples = len(lines) - plain.count(None)
         self.rows += examples
         self.examples += examples
-        return sound
+
+    def _suspects(self, data: bytes, lines: Sequence[bytes]) -> Set[int]:
+        """The indices of the lines that may hold something private."""
+        starts = set(private.candidates(data)) if self.rules.ask_for("FT7") else None
+        if not starts:
+            return frozenset()
+        offsets = accumulate((len(line) + 1 for line in lines), initial=0)
+        return {at for at, offset in enumerate(offsets) if offset in starts}
+
+    def _look(self, look: Inspector, line: bytes) -> None:
+        for finding in look(line):
+            self.add(finding, self.lines, line)
 
     def _plain(self, lines: Sequence[bytes]) -> Sequence[Texts | None]:
         """The texts of the lines that are sound without a closer look."""

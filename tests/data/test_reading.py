@@ -178,6 +178,25 @@ def test_processes_find_the_same(
         assert check(path, max_issues=limit, processes=processes) == alone
 
 
+def test_limits_keep_and_count_the_same_however_a_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "LEAST_BYTES", 1)
+    path = tmp_path / "rows.jsonl"
+    lines = rows_and_mistakes().splitlines(keepends=True)
+    lines[100] = b'{"messages":[' + b"{}," * 70 + b"0]}\n"  # more issues than are kept of a line
+    lines[450] = lines[750] = b'{"instruction": "a", "output": "b"}\n'
+    lines[20] = lines[640] = lines[20].replace(b"Question 0", b"Write to kim@lamps.test")
+    lines[21] = lines[641] = lines[20].replace(b"Write", b"<|im_start|>")
+    path.write_bytes(b"".join(lines))
+    for limit in (0, 1, 2, 3, 101, 150, None):
+        alone = check(path, max_issues=limit)
+        assert check(path, max_issues=limit, processes=3) == alone
+        with monkeypatch.context() as patch:
+            patch.setattr(reading, "BLOCK_BYTES", 100)
+            assert check(path, max_issues=limit) == alone
+
+
 def test_a_file_of_two_methods_is_read_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
