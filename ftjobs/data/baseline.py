@@ -94,15 +94,15 @@ class Baseline(BaseModel):
         return f'{{\n "version": {self.version},\n "accepted": {listed}\n}}\n'
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file.
+        """Write the file; one that is there is replaced as a whole.
 
         Raises:
             ConfigError: it cannot be written.
+            FtjobsError: the disk is full.
         """
-        try:
-            Path(path).write_text(self.dump(), "utf-8", newline="\n")
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror or error}") from None
+        from ftjobs.data.convert.output import write_text
+
+        write_text(Path(path), self.dump())
 
     def hide(self, reports: Iterable[Report]) -> Hidden:
         """The reports without the warnings that are accepted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -156,7 +157,7 @@ def test_a_report_is_never_written_over_data(run: Run, write: Write, tmp_path: P
 def test_an_output_that_cannot_be_written(run: Run) -> None:
     result = run("data", "check", TRAIN, "-o", "no/such/folder.html")
     assert result.code == 2
-    assert "no/such/folder.html: No such file or directory" in result.err
+    assert "no/such/folder.html: there is no such folder" in result.err
 
 
 def test_sarif_names_files_from_the_root_of_the_repository(
@@ -401,3 +402,78 @@ def test_explain_lists_all_codes(run: Run) -> None:
     lines = run("explain").out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(RULES)
     assert [row["code"] for row in run("explain", "--json").rows] == list(RULES)
+
+
+# --- where a report may go ---------------------------------------------------------------------
+
+
+def test_a_dash_is_standard_output(run: Run, write: Write, tmp_path: Path) -> None:
+    result = run("data", "check", str(write(*ROWS, "")), "-o", "-")
+    assert "FT107" in result.out
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("option", ["--fix", "--write-baseline"])
+def test_only_the_report_goes_to_standard_output(run: Run, write: Write, option: str) -> None:
+    result = run("data", "check", str(write(*ROWS)), option, "-")
+    assert result.code == 2
+    assert f"{option} writes a file" in result.err
+
+
+def test_a_report_is_not_written_over_a_dataset_that_was_not_checked(
+    run: Run, write: Write, tmp_path: Path
+) -> None:
+    raw, good = write(*ROWS, "", name="raw.jsonl"), write(*ROWS, name="good.jsonl")
+    for option in ("-o", "--write-baseline"):  # -o as `data convert` would take it
+        result = run("data", "check", str(raw), option, str(good))
+        assert result.code == 2
+        assert "good.jsonl holds data" in result.err
+    assert (tmp_path / good).read_text("utf-8").splitlines() == ROWS
+
+
+def test_a_report_is_not_written_over_the_baseline(run: Run, write: Write, tmp_path: Path) -> None:
+    name = str(write(*ROWS, ""))
+    assert run("data", "check", name, "--write-baseline", "b.json", "-o", "b.json").code == 2
+    assert not (tmp_path / "b.json").exists()
+    assert run("data", "check", name, "--write-baseline", "b.json").code == 0
+    known = Baseline.load(tmp_path / "b.json")
+    assert known.accepted
+    assert run("data", "check", name, "--baseline", "b.json", "-o", "b.json").code == 2
+    assert Baseline.load(tmp_path / "b.json") == known
+
+
+@pytest.mark.parametrize("where", ["nowhere/r.html", "."])
+def test_a_place_that_cannot_be_is_said_before_the_check(
+    run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr("ftjobs.cli.data.check.find", lambda *_, **__: pytest.fail("checked"))
+    for option in ("-o", "--write-baseline"):
+        result = run("data", "check", str(write(*ROWS)), option, where)
+        assert (result.code, result.out) == (2, "")
+        assert "folder" in result.err
+
+
+@pytest.mark.parametrize("option", ["-o", "--write-baseline"])
+def test_a_full_disk_leaves_the_old_report(
+    run: Run, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "old.json").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    result = run("data", "check", str(write(*ROWS, "")), option, "old.json")
+    assert result.code == 1
+    assert "old.json: No space left on device" in result.err
+    assert (tmp_path / "old.json").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.json", "train.jsonl"]
+
+
+def test_a_report_keeps_links_and_permissions(run: Run, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "real.txt").chmod(0o600)
+    (tmp_path / "r.txt").symlink_to("real.txt")
+    run("data", "check", str(write(*ROWS, "")), "-o", "r.txt")
+    assert (tmp_path / "r.txt").is_symlink()
+    assert "FT107" in (tmp_path / "real.txt").read_text()
+    assert (tmp_path / "real.txt").stat().st_mode & 0o777 == 0o600

@@ -13,8 +13,10 @@ from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.data.counting import find_counter
 from ftjobs.cli.data.found import Found, count, find
 from ftjobs.cli.data.output import FORMATS, Output
+from ftjobs.cli.data.places import is_same, spare
 from ftjobs.cli.show import clean_line, say
 from ftjobs.data.baseline import Baseline
+from ftjobs.data.reading import STDIN
 from ftjobs.data.targets import TARGETS
 from ftjobs.data.tokens import TokenCounter, inspector
 from ftjobs.reports.dataset import many
@@ -141,7 +143,12 @@ def command(
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other.")
     place = Output.of("json" if as_json else form, output)
-    _spare_inputs([*files, fixed], [output, write_baseline])
+    for name, path in (("--fix", fixed), ("--write-baseline", write_baseline)):
+        if path == STDIN:
+            raise click.UsageError(f"{name} writes a file: standard output is for the report.")
+    spare(filter(None, [*files, fixed]), filter(None, [place.path, write_baseline]))
+    if baseline and place.path and is_same(baseline, place.path):
+        raise click.UsageError(f"{clean_line(str(baseline))} is the baseline: -o would destroy it.")
     known = Baseline.load(baseline) if baseline else None
     counter = _counter(app, model)
     repaired = _fix(files, fixed, unsafe=unsafe_fixes, target=how["target"])
@@ -164,20 +171,6 @@ def command(
     if found.problems:
         raise found.problems[0]
     context.exit(found.exit_code)
-
-
-def _spare_inputs(files: Sequence[Path | None], outputs: Sequence[Path | None]) -> None:
-    """Refuse to write a report over data."""
-    for output in filter(None, outputs):
-        if any(_same(path, output) for path in files if path):
-            raise click.UsageError(f"{clean_line(str(output))} holds data: it is not overwritten.")
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.absolute() == other.absolute() or one.samefile(other)
-    except (OSError, ValueError):  # one of them is not there
-        return False
 
 
 def _fix(files: Sequence[Path], out: Path | None, *, unsafe: bool, target: str) -> FixReport | None:

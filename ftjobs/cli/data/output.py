@@ -15,8 +15,8 @@ import click
 from ftjobs.cli.data.found import Found
 from ftjobs.cli.show import can_redraw, clean_line, say
 from ftjobs.data import Report
+from ftjobs.data.reading import STDIN
 from ftjobs.data.rules import Fixable
-from ftjobs.errors import ConfigError
 from ftjobs.reports import dataset
 from ftjobs.schema import Issue
 
@@ -40,7 +40,9 @@ class Output:
 
     @classmethod
     def of(cls, wanted: str | None, path: Path | None) -> Output:
-        """The output in the wanted format, or in the one that fits the place."""
+        """The output in the wanted format, or in the one that fits the place; - is no file."""
+        if path == STDIN:
+            path = None
         if wanted:
             return cls(wanted, path)
         if path is None:
@@ -56,6 +58,7 @@ class Output:
 
         Raises:
             ConfigError: the file cannot be written.
+            FtjobsError: the disk is full.
         """
         self._write(self._render(found))
         if self.form == "github":
@@ -86,10 +89,9 @@ class Output:
             if text:
                 click.echo(text, color=True)  # coloured only if `_has_colour`
             return
-        try:
-            self.path.write_text(f"{text}\n", "utf-8", errors="replace", newline="\n")
-        except OSError as error:
-            raise ConfigError(f"{self.path}: {error.strerror or error}") from None
+        from ftjobs.data.convert.output import write_text
+
+        write_text(self.path, f"{text}\n")
         say(f"Written: {clean_line(str(self.path))}")
 
 

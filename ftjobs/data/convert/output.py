@@ -1,9 +1,11 @@
-"""A new file that is there whole, or not at all."""
+"""Files that are there whole, or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +27,16 @@ class Sink:
         if self._file is not None:
             self._file.write(line + b"\n")
         self.lines += 1
+
+    def settle(self) -> None:
+        """Bring what was written to the disk.  OSError, such as for a full disk, if it cannot be.
+
+        Of several new files, settle all before the first one's block ends: then none of them gets
+        its name if another cannot be written.
+        """
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 @contextmanager
@@ -67,6 +79,46 @@ def new_file(path: Path, *, force: bool) -> Iterator[Sink]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of UTF-8, over one that is there: it holds all of the text, or what it held.
+
+    A link stays, and what it leads to is written; a device or a pipe just takes the text.  Half a
+    surrogate pair becomes "?".
+
+    Raises:
+        ConfigError: there is no such folder, or it cannot be written to.
+        FtjobsError: the disk is full.
+    """
+    data = text.encode(errors="replace")
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+        else:
+            _replace(target, data)
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = FtjobsError if is_full else ConfigError
+        raise kind(f"{path}: {error.strerror or error}") from None
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write a draft beside the target, and give it the target's permissions and name."""
+    draft = target.with_name(f".ftjobs-{secrets.token_hex(8)}.part")
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(draft, target, force=True)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _require_free(path: Path, *, force: bool) -> None:
