@@ -145,7 +145,7 @@ def _checked(path: Path, target: str) -> Manifest:
         raise DatasetError(
             f"{report.errors[0]} (of {report.error_count:,} errors)",
             issues=report.issues,
-            hint=f"Only a file without errors is split: ftjobs data check {path}",
+            hint="Only a file without errors is split.  ftjobs data check FILE shows them all.",
         )
     return report.manifest
 
@@ -383,4 +383,6 @@ def _write(
                 side = groups.side(value)
                 counts[side][keys.label(value)] += 1
                 sinks[side].write(line.removesuffix(b"\n"))
+        for sink in sinks:  # all of them before the first has its name: no half of a split
+            sink.settle()
     return counts

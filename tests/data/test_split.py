@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -22,7 +23,7 @@ from ftjobs.data.near import near_duplicates
 from ftjobs.data.sample import sample
 from ftjobs.data.split import Split, split
 from ftjobs.data.texts import parse, prompt_of
-from ftjobs.errors import ConfigError, DatasetError
+from ftjobs.errors import ConfigError, DatasetError, FtjobsError
 
 Asked = tuple[int, str]  # which prompt, which answer
 
@@ -269,6 +270,28 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "all.valid.jsonl"]
     split(path, valid=2, force=True)
     assert (tmp_path / "all.valid.jsonl").read_text() != "mine"
+
+
+def test_a_full_disk_leaves_no_half_of_a_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "all.jsonl", [chat(f"Question {n}", f"Answer {n}") for n in range(20)])
+    old = split(path)
+    before = parts(old)
+    sync, calls = os.fsync, 0
+
+    def full(handle: int) -> None:  # there is room for one file, whichever that is
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(FtjobsError, match="No space left"):
+        split(path, seed=1, force=True)
+    assert parts(old) == before
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_file_with_errors_is_not_split(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def _examples(file: Path, number: int, line: bytes) -> tuple[Example, ...]:
     row = row_of(line, number)
     if row is None:
         raise ConfigError(
-            f"{file}: line {number} is no example", hint=f"See why: ftjobs data check {file}"
+            f"{file}: line {number} is no example",
+            hint=f"See why: ftjobs data check {clean_line(str(file))}",
         )
     return row.examples
 

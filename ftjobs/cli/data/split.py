@@ -101,6 +101,17 @@ def command(
         target=target,
     )
     _emit(done) if as_json else _show(done)
+    for left in _left_over(done):
+        say(f"{clean_line(str(left))} is of another split: its rows may be in these files too.")
+
+
+def _left_over(done: Split) -> list[Path]:
+    """Files of sides that this split has not, from one that had them."""
+    train = done.sides[0].path
+    stem = train.name.removesuffix(f".{done.sides[0].name}.jsonl")
+    missing = {"valid", "test"} - {side.name for side in done.sides}
+    paths = (train.with_name(f"{stem}.{name}.jsonl") for name in sorted(missing))
+    return [path for path in paths if path.exists()]
 
 
 def _emit(done: Split) -> None:
