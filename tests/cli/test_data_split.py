@@ -79,6 +79,22 @@ def test_split_refuses(run: Run, labelled: Path) -> None:
     assert run("data", "split", str(labelled), "--force").code == 0
 
 
+def test_split_names_the_files_of_another_split(run: Run, labelled: Path) -> None:
+    assert "another split" not in run("data", "split", str(labelled), "--test", "10").err
+    result = run("data", "split", str(labelled), "--seed", "1", "--force")
+    assert result.code == 0
+    assert f"{labelled.parent / 'mail.test.jsonl'} is of another split" in result.err
+
+
+def test_a_hint_holds_no_line_of_a_file_name(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a\n::error::b.jsonl"
+    path.write_text("{\n")
+    for command in (["split"], ["preview", "--model", "gpt-4o"]):
+        result = run("data", *command, str(path))
+        assert result.code in (2, 3)
+        assert not any(line.startswith("::") for line in result.err.splitlines())
+
+
 def test_sample(run: Run, tmp_path: Path) -> None:
     result = run("data", "sample", TRAIN, "-n", "5")
     drawn = [line.encode() + b"\n" for line in result.out.splitlines()]
@@ -97,6 +113,17 @@ def test_sample_of_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     piped = io.BufferedReader(io.BytesIO(b"one\ntwo\nthree"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(piped))
     assert run("data", "sample", "-", "-n", "3").out == "one\ntwo\nthree\n"
+
+
+def test_sample_spares_its_source(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    path.write_bytes(b"".join(LINES))
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for out in ("all.jsonl", "link.jsonl"):
+        result = run("data", "sample", str(path), "-n", "1", "-o", out, "--force")
+        assert result.code == 2
+        assert "is the source itself" in result.err
+    assert path.read_bytes() == b"".join(LINES)
 
 
 def test_sample_refuses(run: Run, tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import click
 
 from ftjobs.cli.app import Command
+from ftjobs.cli.data.places import is_same
 from ftjobs.cli.show import clean_line, say
 from ftjobs.data.convert.output import new_file, standard_output
+from ftjobs.data.reading import STDIN
 from ftjobs.data.sample import sample
+from ftjobs.errors import ConfigError
 
 
 @click.command(cls=Command)
@@ -42,10 +45,12 @@ def command(file: Path, count: int, seed: int, out: Path, force: bool) -> None:
     ftjobs data sample train.jsonl -n 100 -o some.jsonl
     ftjobs data sample train.jsonl -n 20 | ftjobs data check -
     """
+    if out != STDIN and is_same(file, out):
+        raise ConfigError(f"{out}: is the source itself", hint="Give the output another name.")
     drawn = sample(file, count, seed=seed)
-    place = standard_output() if str(out) == "-" else new_file(out, force=force)
+    place = standard_output() if out == STDIN else new_file(out, force=force)
     with place as sink:
         for line in drawn.lines:
             sink.write(line)
-    to = "" if str(out) == "-" else f" written to {clean_line(str(out))}"
+    to = "" if out == STDIN else f" written to {clean_line(str(out))}"
     say(f"{len(drawn.lines):,} of {drawn.rows:,} rows{to}")
