@@ -17,6 +17,7 @@ from ftjobs.data.index import Index, overlap_between, overlap_within
 from ftjobs.data.part import Inspector, Part, Rules, Seen
 from ftjobs.data.reading import (
     BLOCK_BYTES,
+    STDIN,
     DamagedError,
     Stamp,
     blocks_of,
@@ -148,8 +149,13 @@ def check_all(
     """`check` several files, and each against those before it (FT811, FT812).
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `check`, or standard input is given twice.
     """
+    if [*map(Path, paths)].count(STDIN) > 1:
+        raise ConfigError(
+            "standard input is given twice, but can be read only once",
+            hint="Write it to a file first.",
+        )
     rules = Rules(target_named(target), codes(select, ignore), max_issues, tuple(inspectors))
     reports: list[Report] = []
     known: list[tuple[str, Index]] = []
@@ -196,7 +202,7 @@ class _Checker:
         """Read the file, once, and look at every line."""
         with opened(self._path) as file:
             before = stamp(file)
-            self._mtime_ns = before.mtime_ns
+            self._mtime_ns = 0 if self._path == STDIN else before.mtime_ns
             self._compression = compression_of(file)
             try:
                 self._read(file, before, processes)
@@ -222,14 +228,14 @@ class _Checker:
     def _shared(self, file: BinaryIO, head: bytes, before: Stamp, processes: int) -> bool:
         """Whether other processes read the file."""
         large = self._compression is None and before.size >= parallel.LEAST_BYTES
-        if processes == 1 or not large or self._rules.inspectors:
+        if processes < 2 or not large or self._rules.inspectors or self._path == STDIN:
             return False
 
         def digest() -> None:
             for data in chain([head], iter(lambda: file.read(BLOCK_BYTES), b"")):
                 self._feed(data)
 
-        part = parallel.read_shared(self._path, before.size, self._rules, processes, digest)
+        part = parallel.read_shared(self._path, before, self._rules, processes, digest)
         if part is None:  # start over
             file.seek(len(head))
             self._digest, self._bytes = hashlib.sha256(), 0

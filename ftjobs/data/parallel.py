@@ -7,34 +7,60 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import reduce
 from itertools import pairwise
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ftjobs.data.part import Part, Rules
-from ftjobs.data.reading import blocks_of, opened
+from ftjobs.data.reading import Stamp, blocks_of, opened, stamp
+from ftjobs.errors import ConfigError
 
 LEAST_BYTES = 2**25
 """A smaller file is read before other processes have started."""
 
 
-def read_shared(
-    path: Path, size: int, rules: Rules, processes: int, meanwhile: Callable[[], object]
-) -> Part | None:
-    """What `processes` processes found in a regular, plain file of `size` bytes.
+class _OtherFileError(Exception):
+    """The path leads to another file by now, or the file has changed."""
 
-    `meanwhile` runs in this process while they read.  None if the file has rows of different
-    methods in different parts: only one after the other can they be told which is the file's.
+
+def read_shared(
+    path: Path, before: Stamp, rules: Rules, processes: int, meanwhile: Callable[[], object]
+) -> Part | None:
+    """What up to `processes` processes found in a regular, plain file with the stamp `before`.
+
+    `meanwhile` runs in this process while they read.  None if only one process can tell: the file
+    has rows of different methods in different parts, so that the first row has to be known; or
+    another process was killed, or found another file under this path.
     """
     context = multiprocessing.get_context("fork" if _can_fork() else "spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        cuts = pairwise(_cuts(path, size, processes))
-        waiting = [pool.submit(_read, path, start, end, rules) for start, end in cuts]
-        meanwhile()
-        parts = [future.result() for future in waiting]
+    processes = max(1, min(processes, before.size // (LEAST_BYTES // 8 or 1)))
+    try:
+        with _pool(processes, context) as pool:
+            cuts = pairwise(_cuts(path, before.size, processes))
+            waiting = [pool.submit(_read, path, start, end, before, rules) for start, end in cuts]
+            meanwhile()
+            parts = [future.result() for future in waiting]
+    except (BrokenProcessPool, ConfigError, _OtherFileError):
+        return None
     if len({part.method for part in parts if part.rows}) > 1:
         return None
     return reduce(_joined, parts)
+
+
+@contextmanager
+def _pool(processes: int, context: BaseContext) -> Iterator[ProcessPoolExecutor]:
+    """Processes that do not outlive an exception, such as Ctrl-C."""
+    others = {*multiprocessing.active_children()}
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in {*multiprocessing.active_children()} - others:
+                process.terminate()
+            raise
 
 
 def _can_fork() -> bool:
@@ -53,9 +79,11 @@ def _cuts(path: Path, size: int, processes: int) -> Iterator[int]:
     yield size
 
 
-def _read(path: Path, start: int, end: int, rules: Rules) -> Part:
+def _read(path: Path, start: int, end: int, before: Stamp, rules: Rules) -> Part:
     part = Part(rules, first=start == 0)
     with opened(path) as file:
+        if stamp(file) != before:
+            raise _OtherFileError
         file.seek(start)
         for block in blocks_of(file, size=end - start):
             part.block(block)

@@ -66,16 +66,27 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _plain_file(path: Path) -> Iterator[BinaryIO]:
     if path == STDIN:
-        yield sys.stdin.buffer
+        yield cast("BinaryIO", io.BufferedReader(_Counted(_standard_input()), 2 * BLOCK_BYTES))
         return
-    if "\0" in str(path):
-        raise ConfigError("the path holds a zero byte", hint="Check the path.")
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe could block for ever
+    try:
+        mode = path.stat().st_mode
+    except ValueError:
+        what = "a zero byte or half a surrogate pair"
+        raise ConfigError(f"the path holds {what}", hint="Check the path.") from None
+    if not stat.S_ISREG(mode):  # a pipe could block for ever
         what = "a folder" if path.is_dir() else "not a regular file"
         hint = "Give the path of a .jsonl file, or - for standard input."
         raise ConfigError(f"{path}: is {what}", hint=hint)
     with path.open("rb", buffering=2 * BLOCK_BYTES) as file:
         yield file
+
+
+def _standard_input() -> BinaryIO:
+    file = getattr(sys.stdin, "buffer", None)
+    if file is None:
+        hint = "Give the path of a file."
+        raise ConfigError("standard input is closed, or holds no bytes", hint=hint)
+    return cast("BinaryIO", file)
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
@@ -199,8 +210,11 @@ class Stamp(NamedTuple):
 
 
 def stamp(file: BinaryIO) -> Stamp:
-    """The stamp of an open file; of no meaning for a pipe, which has neither."""
-    status = os.fstat(file.fileno())
+    """The stamp of an open file; zeros for what has none, such as a pipe."""
+    try:
+        status = os.fstat(file.fileno())
+    except io.UnsupportedOperation:  # standard input that Python code has put in place
+        return Stamp(0, 0)
     return (
         Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else Stamp(0, 0)
     )

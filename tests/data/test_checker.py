@@ -260,6 +260,8 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
         check(tmp_path)
     with pytest.raises(ConfigError, match="zero byte"):
         check("a\0b")
+    with pytest.raises(ConfigError, match="half a surrogate pair"):
+        check("a\ud800b")
     (tmp_path / "file").write_bytes(ROW)
     with pytest.raises(ConfigError, match="Not a directory"):
         check(tmp_path / "file" / "train.jsonl")

@@ -7,17 +7,21 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.data import Report, check, parallel, read, reading
+from ftjobs.data import TARGETS, Report, check, check_all, parallel, read, reading
+from ftjobs.data.part import Part, Rules
 from ftjobs.data.reading import blocks_of, lines_of
 from ftjobs.errors import ConfigError, DatasetError
 
@@ -144,6 +148,46 @@ def test_standard_input_is_checked_but_not_kept(tmp_path: Path) -> None:
         read("-")
 
 
+def test_standard_input_from_a_file_is_read_by_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "LEAST_BYTES", 1)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(ROWS)
+    with path.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        report = check("-", processes=2)
+    assert (report.lines, report.ok, report.mtime_ns) == (20, True, 0)
+
+
+def test_standard_input_may_be_gone_or_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.BytesIO(gzip.compress(ROWS))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+    assert check("-").lines == 20
+    assert not stream.closed
+    for closed in (None, io.StringIO(ROWS.decode())):
+        monkeypatch.setattr(sys, "stdin", closed)
+        with pytest.raises(ConfigError, match="standard input is closed"):
+            check("-")
+    with pytest.raises(ConfigError, match="given twice"):
+        check_all(["-", "-"])
+
+
+def test_compression_is_seen_however_slowly_bytes_come() -> None:
+    script = "import ftjobs.data as d; print(d.check('-').lines)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        data = gzip.compress(ROWS)
+        for part in (data[:1], data[1:3], data[3:]):
+            run.stdin.write(part)
+            time.sleep(0.2)
+        run.stdin.close()
+        assert run.stdout.read().strip() == b"20"
+
+
 def test_lines_of_a_compressed_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.zst"
     path.write_bytes(zstd(ROWS))
@@ -195,6 +239,61 @@ def test_limits_keep_and_count_the_same_however_a_file_is_cut(
         with monkeypatch.context() as patch:
             patch.setattr(reading, "BLOCK_BYTES", 100)
             assert check(path, max_issues=limit) == alone
+
+
+@pytest.mark.parametrize("mishap", ["killed", "replaced", "gone"])
+def test_a_mishap_of_a_process_changes_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mishap: str
+) -> None:
+    monkeypatch.setattr(parallel, "LEAST_BYTES", 1)
+    monkeypatch.setattr(parallel, "_can_fork", lambda: True)
+    path, parent = tmp_path / "rows.jsonl", os.getpid()
+    path.write_bytes(rows_and_mistakes())
+    alone, cuts, block = check(path), parallel._cuts, Part.block
+
+    def replaced(*args: Any) -> Any:
+        path.unlink()
+        if mishap == "replaced":
+            path.write_bytes(ROWS)
+        return cuts(*args)
+
+    def killed(part: Part, data: bytes | None) -> None:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        block(part, data)
+
+    if mishap == "killed":
+        monkeypatch.setattr(Part, "block", killed)
+    else:
+        monkeypatch.setattr(parallel, "_cuts", replaced)
+    assert check(path, processes=2) == alone
+
+
+def test_an_interrupt_ends_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_can_fork", lambda: True)
+    monkeypatch.setattr(parallel, "_read", lambda *_: time.sleep(60))
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(ROWS)
+    with path.open("rb") as file:
+        before = reading.stamp(file)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    rules = Rules(TARGETS["local"], frozenset())
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        parallel.read_shared(path, before, rules, 2, interrupt)
+    assert time.monotonic() - start < 30
+
+
+def test_processes_are_not_more_than_are_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "LEAST_BYTES", len(ROWS))
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(ROWS)
+    assert check(path, processes=10_000) == check(path, processes=0) == check(path)
 
 
 def test_a_file_of_two_methods_is_read_in_order(
