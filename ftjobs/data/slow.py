@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 from ftjobs.data import content, conversation, shape
-from ftjobs.data.scan import MAX_VALUES, Finding, Node, scan
+from ftjobs.data.scan import MAX_VALUES, Finding, Node, is_plain, scan
 from ftjobs.data.targets import LOCAL, Target
 
 FOREIGN: Mapping[str, str] = {
@@ -73,8 +74,13 @@ def _row(root: Node, target: Target) -> tuple[str | None, list[Finding]]:
     if code is not None:
         return None, [Finding(code, f"the row has the shape {FOREIGN[code]}", root.start)]
     if method is None:
-        return None, [Finding("FT303", 'the line has no key "messages"', root.start)]
+        return None, [Finding("FT303", _no_messages(root), root.start)]
     return method, [finding for check in _METHODS[method] for finding in check(root)]
+
+
+def _no_messages(root: Node) -> str:
+    near = difflib.get_close_matches("messages", filter(is_plain, root.keys), n=1)
+    return 'the line has no key "messages"' + (f', but "{near[0]}"' if near else "")
 
 
 def _method(root: Node) -> str | None:

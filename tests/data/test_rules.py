@@ -333,3 +333,10 @@ def test_columns_count_characters_not_bytes() -> None:
     assert at == {"FT401": line.index('{"role"'), "FT304": line.index('"x"')}
     broken = "灯り".encode() + b"\xff"
     assert explain_line(broken).findings[0].at == 2
+
+
+def test_a_misspelt_key_of_the_row_is_named() -> None:
+    (finding,) = explain_line(b'{"mesages": [{"role": "user", "content": "Hi"}]}').findings
+    assert finding.message == 'the line has no key "messages", but "mesages"'
+    (finding,) = explain_line(b'{"a long text, mesages": 1}').findings
+    assert finding.message == 'the line has no key "messages"'

@@ -39,7 +39,7 @@ TABLE: tuple[Rule, ...] = (
         "not UTF-8",
         "error",
         "The line holds bytes that no UTF-8 text has, so its text cannot be known.",
-        "Convert it from its real encoding, for example: iconv -f SHIFT_JIS -t UTF-8 IN > OUT.",
+        "Convert it from its real encoding, for example: iconv -f CP932 -t UTF-8 IN > OUT.",
     ),
     Rule(
         "FT105",

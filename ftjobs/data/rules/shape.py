@@ -111,7 +111,7 @@ TABLE: tuple[Rule, ...] = (
         "FT312",
         "name that services may refuse",
         "warning",
-        "The chat API takes up to 64 characters, without spaces and without < | \\\\ / and >.",
+        "The chat API takes up to 64 characters, without spaces and without < | \\ / and >.",
         "Shorten the name, or write a dash for what is refused.",
         example='{"messages": [{"role": "user", "name": "Mio M.", "content": "Hi"}, {"role":'
         ' "assistant", "content": "Hello!"}]}',
@@ -130,8 +130,7 @@ TABLE: tuple[Rule, ...] = (
         "Alpaca rows instead of messages",
         "error",
         "The services know messages, not instruction and output.",
-        'Write {"messages": [{"role": "user", "content": INSTRUCTION and INPUT},'
-        ' {"role": "assistant", "content": OUTPUT}]}.',
+        "Convert the file: ftjobs data convert FILE -o OUT.",
         example='{"instruction": "Greet.", "input": "", "output": "Hello!"}',
     ),
     Rule(
@@ -139,7 +138,7 @@ TABLE: tuple[Rule, ...] = (
         "ShareGPT rows instead of messages",
         "error",
         "The services know messages with role and content, not from and value.",
-        'Write {"messages": [...]}; "human" becomes the role "user" and "gpt" "assistant".',
+        "Convert the file: ftjobs data convert FILE -o OUT.",
         example='{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value":'
         ' "Hello!"}]}',
     ),
@@ -148,8 +147,7 @@ TABLE: tuple[Rule, ...] = (
         "table instead of JSON Lines",
         "error",
         "Jobs read JSON Lines; a table says nothing about who speaks.",
-        'Write {"messages": [{"role": "user", "content": QUESTION}, {"role":'
-        ' "assistant", "content": ANSWER}]}.',
+        "Convert the file: ftjobs data convert FILE -o OUT.",
         example="instruction,output\nGreet.,Hello!",
     ),
     Rule(
