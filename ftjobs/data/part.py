@@ -17,7 +17,7 @@ from ftjobs.data.plain import Texts, plain_rows
 from ftjobs.data.reading import MAX_LINE_BYTES
 from ftjobs.data.rules import Severity
 from ftjobs.data.scan import Finding
-from ftjobs.data.slow import FOREIGN, Explained, explain_line
+from ftjobs.data.slow import BLANK, FOREIGN, Explained, explain_line
 from ftjobs.data.sniff import BOM
 from ftjobs.data.targets import Target
 
@@ -161,6 +161,10 @@ class Part:
             self.lines -= 1
             self._too_long()
             return False
+        if not line.strip(b" \t\r"):  # JSON's white space, and no other
+            self.index.skip()
+            self.add(BLANK, self.lines, line)
+            return False
         target = self.rules.target
         accepted = accept(line, target) if len(line) <= LONGEST else None
         if accepted is not None and self.method in {None, accepted.method}:
@@ -174,10 +178,6 @@ class Part:
     def _told(self, line: bytes, explained: Explained) -> bool:
         """Count a row and what was found in it; whether it is an example without an error."""
         method, findings = explained
-        if findings and findings[0].code == "FT107":
-            self.index.skip()
-            self.add(findings[0], self.lines, line)
-            return False
         self.rows += 1
         self.method = self.method or method
         if method is not None and method != self.method:

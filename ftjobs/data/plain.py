@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from ftjobs.data.scan import MAX_VALUES
 from ftjobs.data.search import finder
 
 Weight = Literal[0, 1, "end"] | UnsetType
@@ -71,6 +72,7 @@ _encode = msgspec.json.Encoder().encode
 _RESPELT = r"\\u|\\/"  # a character as an escape that needs none, or may need none
 _MALFORMED = (ValueError, RecursionError, OverflowError)  # msgspec's errors are ValueErrors
 _content, _weight = attrgetter("content"), attrgetter("weight")
+_MOST_MESSAGES = MAX_VALUES // 5  # each holds up to four values; `scan` counts those of longer rows
 _FOLLOWS: tuple[tuple[type, type], ...] = (
     (_End, _System),
     (_End, _User),
@@ -158,13 +160,17 @@ def plain_rows(
     not miss a fault of their content.
     """
     rows = _decoded(lines)
-    plain = [at for at, row in enumerate(rows) if row is not None and row.tools is UNSET]
+    plain = [at for at, row in enumerate(rows) if row is not None and _is_plain(row)]
     found: list[Texts | None] = [None] * len(lines)
     if plain:
         some = _Some([rows[at] for at in plain], [lines[at] for at in plain])  # type: ignore[misc]
         for at, texts in zip(plain, some.texts(may_hold_faults), strict=True):
             found[at] = texts
     return found
+
+
+def _is_plain(row: _Row) -> bool:
+    return row.tools is UNSET and len(row.messages) <= _MOST_MESSAGES
 
 
 def _decoded(lines: Sequence[bytes]) -> list[_Row | None]:

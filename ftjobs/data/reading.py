@@ -6,11 +6,12 @@ import gzip
 import io
 import math
 import os
+import re
 import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -30,11 +31,12 @@ MAX_EXPANSION = 200
 """Bytes that one compressed byte may become, once `FREE_EXPANSION` bytes were read.  Text
 expands tenfold at most."""
 
-FREE_EXPANSION = 2**28
+FREE_EXPANSION = 2**26
 
 _SIP = 2**10  # bytes of Zstandard data taken at once
 
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
+_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to be skipped
 
 
 class DamagedError(Exception):
@@ -92,11 +94,11 @@ def _standard_input() -> BinaryIO:
 def _decompressed(file: BinaryIO) -> BinaryIO:
     magic = cast("io.BufferedReader", file).peek(4)[:4]
     source = _Counted(file)
-    if magic.startswith(GZIP):
-        inner = cast("BinaryIO", gzip.GzipFile(fileobj=source))
-        return io.BufferedReader(_Watched(inner, source, "gzip"), BLOCK_BYTES)
-    if magic == ZSTD:
-        return io.BufferedReader(_Watched(_Frames(source), source, "zstd"), BLOCK_BYTES)
+    if magic.startswith(_GZIP):
+        inner = gzip.GzipFile(fileobj=source)
+        return io.BufferedReader(_Watched(inner.read1, source, "gzip"), BLOCK_BYTES)
+    if _ZSTD.match(magic):
+        return io.BufferedReader(_Watched(_Frames(source).read, source, "zstd"), BLOCK_BYTES)
     return file
 
 
@@ -132,11 +134,14 @@ class _Frames:
         self._frame: Any = None
         self._input = b""
         self._output = b""
+        self._at = 0  # so much of it was given out
 
     def read(self, size: int) -> bytes:
-        while not self._output and self._feed():
+        """Up to `size` bytes; none at the end."""
+        while self._at == len(self._output) and self._feed():
             pass
-        data, self._output = self._output[:size], self._output[size:]
+        data = self._output[self._at : self._at + size]
+        self._at += len(data)
         return data
 
     def _feed(self) -> bool:
@@ -150,7 +155,7 @@ class _Frames:
             limits = self._zstandard.ZstdDecompressor(max_window_size=2**27)  # the zstd tool's
             self._frame = limits.decompressobj()
         try:
-            self._output = self._frame.decompress(self._input)
+            self._output, self._at = self._frame.decompress(self._input), 0
         except self._zstandard.ZstdError as error:
             raise EOFError(str(error)) from None
         self._input = b""
@@ -171,13 +176,16 @@ def _zstandard() -> ModuleType:
 
 
 class _Watched(io.RawIOBase):
-    """Decompressed bytes; reading raises DamagedError for damage (FT110) and bombs (FT109)."""
+    """Decompressed bytes.  Reading on raises DamagedError for damage (FT110) and bombs (FT109),
+    once all that stands before was given out: to `read1`, as `read` drops what it has by then.
+    """
 
-    def __init__(self, inner: BinaryIO | _Frames, source: _Counted, compression: str) -> None:
+    def __init__(self, read: Callable[[int], bytes], source: _Counted, compression: str) -> None:
         self.compression = compression
-        self._inner = inner
+        self._read = read
         self._source = source
         self._out = 0
+        self._fault: tuple[str, str] | None = None
 
     def readable(self) -> bool:
         return True
@@ -186,20 +194,50 @@ class _Watched(io.RawIOBase):
         return self._source.fileno()
 
     def readinto(self, buffer: Any, /) -> int:
+        filled = 0
+        while filled < len(buffer) and (data := self._more(len(buffer) - filled)):
+            buffer[filled : filled + len(data)] = data
+            filled += len(data)
+        if self._fault is not None and not filled:
+            raise DamagedError(*self._fault)
+        return filled
+
+    def _more(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end, and where the data cannot be read."""
+        if self._fault is not None:
+            return b""
         try:
-            data = self._inner.read(len(buffer))
+            data = self._read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DamagedError("FT110", f"the compressed data is damaged: {error}") from None
+            other = str(error).startswith("Not a gzipped file")  # and then the bytes that it found
+            reason = "other data follows" if other else error
+            self._fault = "FT110", f"the compressed data cannot be read: {reason}"
+            return b""
         self._out += len(data)
         if self._out > max(FREE_EXPANSION, MAX_EXPANSION * self._source.count):
-            raise DamagedError("FT109", f"the data expands more than {MAX_EXPANSION}-fold")
-        buffer[: len(data)] = data
-        return len(data)
+            self._fault = "FT109", f"the data expands more than {MAX_EXPANSION}-fold"
+        return data
 
 
 def compression_of(file: BinaryIO) -> str | None:
     """How an opened file is compressed: "gzip", "zstd", or None."""
     return getattr(getattr(file, "raw", None), "compression", None)
+
+
+def head_of(file: BinaryIO, size: int) -> bytes:
+    """The first `size` bytes of an opened file; fewer where it ends, or where damage begins."""
+    head = b""
+    with suppress(DamagedError):  # which reading on will raise
+        while len(head) < size and (data := _read(file, size - len(head))):
+            head += data
+    return head
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Up to `size` bytes; none at the end."""
+    if compression_of(file) is None:
+        return file.read(size)
+    return cast("io.BufferedReader", file).read1(size)
 
 
 class Stamp(NamedTuple):
@@ -258,7 +296,7 @@ def _pieces(file: BinaryIO, head: bytes, size: int | None) -> Iterator[bytes]:
     if head:
         yield head
     left = math.inf if size is None else size
-    while left and (data := file.read(int(min(BLOCK_BYTES, left)))):
+    while left and (data := _read(file, int(min(BLOCK_BYTES, left)))):
         left -= len(data)
         yield data
 

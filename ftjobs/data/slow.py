@@ -10,6 +10,8 @@ from ftjobs.data import content, conversation, shape
 from ftjobs.data.scan import MAX_VALUES, Finding, Node, is_plain, scan
 from ftjobs.data.targets import LOCAL, Target
 
+BLANK = Finding("FT107", "blank line")
+
 FOREIGN: Mapping[str, str] = {
     "FT321": '{"prompt", "completion"} (legacy completion)',
     "FT322": '{"instruction", "output"} (Alpaca)',
@@ -39,7 +41,7 @@ def explain_line(line: bytes, *, target: Target = LOCAL, max_values: int = MAX_V
     """Every finding of one line, from left to right.  `line` carries no byte order mark."""
     text, findings = _decode(line.rstrip(b"\r\n"))
     if not text.strip(" \t\r\n"):  # JSON's white space, and no other
-        return Explained(None, (Finding("FT107", "blank line"),))
+        return Explained(None, (BLANK,))
     root, faults = scan(text, max_values=max_values)
     if root is None:  # bytes that are no text rarely are JSON
         return _explained(None, findings or faults)

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ftjobs.data import index
+from ftjobs.data import plain as module
 from ftjobs.data.content import may_hold_faults
 from ftjobs.data.fast import accept
 from ftjobs.data.plain import plain_rows
@@ -230,6 +231,15 @@ def test_the_tiers_agree_on_depth() -> None:
     assert accept(nested(65)) is None
     assert accept(nested(100_000)) is None
     assert [finding.code for finding in explain_line(nested(100_000)).findings] == ["FT209"]
+
+
+def test_the_tiers_agree_on_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_MESSAGES", 100)
+    row = {"messages": [USER, ANSWER] * 51}
+    assert plain(json.dumps(row).encode()) == [None]
+    row["messages"].pop()
+    row["messages"].pop()
+    assert plain(json.dumps(row).encode()) != [None]
 
 
 @pytest.mark.parametrize(

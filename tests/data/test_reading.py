@@ -116,6 +116,25 @@ def test_damage_is_told_with_its_line(tmp_path: Path, pack: str) -> None:
     assert "FT110" in codes(check(path))
 
 
+@pytest.mark.parametrize("pack", PACK)
+def test_what_stands_before_the_damage_is_checked(tmp_path: Path, pack: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(PACK[pack](ROWS + b"{\n") + b"garbage")
+    report = check(path)
+    assert [(issue.code, issue.line) for issue in report.issues] == [("FT204", 21), ("FT110", 22)]
+    assert (report.examples, report.manifest.rows) == (20, 21)
+    assert report.manifest.sha256 == hashlib.sha256(ROWS + b"{\n").hexdigest()
+    assert "b'ga'" not in report.issues[-1].message
+
+
+def test_frames_to_be_skipped_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    note = b"\x5f\x2a\x4d\x18\x04\x00\x00\x00note"  # as pzstd begins
+    path.write_bytes(note + zstd(ROWS[:500]) + note + zstd(ROWS[500:]) + note)
+    report = check(path)
+    assert (report.examples, report.manifest.compression, codes(report)) == (20, "zstd", [])
+
+
 @pytest.mark.parametrize("pack", ["gzip", "zstd"])
 def test_a_bomb_is_given_up(tmp_path: Path, pack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FREE_EXPANSION", 2**20)
