@@ -37,7 +37,7 @@ class Price(BaseModel):
     model: Annotated[str, Field(min_length=1)]
     service: Annotated[str, Field(min_length=1)]
     usd_per_million_tokens: Annotated[
-        float, BeforeValidator(_no_word), Field(ge=0, allow_inf_nan=False)
+        float, BeforeValidator(_no_word), Field(ge=0, le=1_000_000, allow_inf_nan=False)
     ]
     date: Annotated[dt.date, Field(strict=True)]
     source: Annotated[str, Field(min_length=1)]

@@ -169,6 +169,43 @@ def test_labels_are_cleaned_and_hold_no_secret(run: Run, write: Write) -> None:
     assert "\x1b" not in run("data", "stats", path).out
 
 
+def test_roles_are_cleaned_and_hold_no_secret(run: Run, tmp_path: Path) -> None:
+    key = "AKIA" + "Q7ZP2MXW4RT9LKDB"
+    path = tmp_path / "data.jsonl"
+    turns = [{"role": f"\x1b[31m{key}", "content": "x"}, {"role": "assistant", "content": "y"}]
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    for form in ((), ("--json",)):
+        done = run("data", "stats", str(path), *form)
+        assert key not in done.out
+        assert "\x1b" not in done.out
+    assert sorted(only(done.rows)["messages"].values()) == [1, 1]
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_bars_fit_the_terminal(
+    run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = run("data", "stats", write("yes", "yes", "yes", "no")).out
+    bars = [line for line in out.splitlines() if "█" in line]
+    assert bars
+    assert max(map(len, bars)) <= columns
+
+
+@pytest.mark.parametrize("option", [("--epochs", "3"), ("--prices", "p.toml")])
+def test_options_about_the_cost_need_a_model(run: Run, option: tuple[str, str]) -> None:
+    done = run("data", "stats", TRAIN, *option)
+    assert done.code == 2
+    assert "add --model" in done.err
+
+
+def test_the_name_of_a_model_is_not_empty(run: Run) -> None:
+    for command in ("stats", "check"):
+        done = run("data", command, TRAIN, "--model", "")
+        assert done.code == 2
+        assert "--model is empty" in done.err
+
+
 def test_what_is_cut_is_said(run: Run, write: Write, tiny_model: str) -> None:
     path = write("answer", question="q" * 600)
     done = run("data", "stats", path, "--model", tiny_model)

@@ -191,6 +191,7 @@ def test_later_files_go_before_earlier_ones(tmp_path: Path) -> None:
         (GOOD.replace('source = "a page"', ""), "price 1: source"),
         (GOOD.replace("= 2\n", "= -1\n"), "usd_per_million_tokens"),
         (GOOD.replace("= 2\n", "= nan\n"), "usd_per_million_tokens"),
+        (GOOD.replace("= 2\n", "= 1e308\n"), "usd_per_million_tokens"),
         (GOOD.replace("= 2\n", "= inf\n"), "usd_per_million_tokens"),
         (GOOD.replace("= 2\n", '= "2"\n'), "usd_per_million_tokens"),
         (GOOD.replace("= 2\n", "= true\n"), "usd_per_million_tokens"),

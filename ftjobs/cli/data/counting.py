@@ -13,7 +13,13 @@ def base_of(model: str) -> str:
 
 
 def is_local(app: App, model: str) -> bool:
-    """Whether a job on this model would run on this machine."""
+    """Whether a job on this model would run on this machine.
+
+    Raises:
+        ConfigError: the name is empty, as that of an unset variable is.
+    """
+    if not model.strip():
+        raise ConfigError("--model is empty", hint="Name a base model, such as smollm2-135m.")
     from ftjobs.backends.local import models
 
     hosted = family(model) in HOSTED or app.settings.backend != "local"
@@ -23,7 +29,7 @@ def is_local(app: App, model: str) -> bool:
 def find_counter(app: App, model: str | None) -> TokenCounter:
     """The exact counter of a model if this machine has it, else an estimate that says why.
 
-    Never asks the network, and never raises for an unknown model.
+    Never asks the network, and never raises for an unknown model, only for an empty name.
     """
     if model is None or not is_local(app, model):
         return counter_for(model)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -50,6 +51,8 @@ def command(
     Tokens are counted with the model's own tokenizer if it is on this machine, otherwise they
     are estimated, and the page says so.  The network is never asked.
     """
+    if model is None and (epochs is not None or prices is not None):
+        raise click.UsageError("--epochs and --prices are about the cost: add --model.")
     known = load_prices(_price_files(app, prices))
     counter = find_counter(app, model)
     for number, path in enumerate(files):
@@ -90,7 +93,8 @@ def _emit(path: Path, found: Statistics, cost: Cost | None, counter: TokenCounte
             "object": "statistics",
             "path": str(path),
             **found.model_dump(),
-            "labels": _redacted(found),
+            "messages": _redacted(found.messages),
+            "labels": None if found.labels is None else _redacted(found.labels),
             "note": counter.note,
             "cost": cost,
         }
@@ -133,7 +137,7 @@ def _contents(found: Statistics) -> Iterator[str]:
         ("examples", f"{found.examples:,} {found.method or ''}".rstrip()),
         (
             "messages",
-            ", ".join(f"{clean_line(role)} {many:,}" for role, many in found.messages.items()),
+            ", ".join(f"{role} {many:,}" for role, many in _redacted(found.messages).items()),
         ),
         ("turns", quantiles(found.turns) if found.turns else ""),
         ("tool calls", f"{found.tool_calls:,}" if found.tool_calls else ""),
@@ -150,24 +154,23 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"  {name:<{longest}}  {value}"
 
 
-def _redacted(found: Statistics) -> dict[str, int] | None:
+def _redacted(counts: Mapping[str, int]) -> dict[str, int]:
+    """How often words of the file occur, without secrets and escape sequences."""
     from ftjobs.data.private import redact
 
-    if found.labels is None:
-        return None
-    labels: Counter[str] = Counter()
-    for label, many in found.labels.items():
-        labels[redact(clean_line(label))] += many  # cleaned first: escapes may hide a key
-    return dict(labels)
+    safe: Counter[str] = Counter()
+    for word, many in counts.items():
+        safe[redact(clean_line(word))] += many  # cleaned first: escapes may hide a key
+    return dict(safe)
 
 
 def _class_balance(found: Statistics, *, plain: bool) -> Iterator[str]:
-    labels = _redacted(found) or {}
+    labels = _redacted(found.labels or {})
     yield from ("", f"  answers: {len(labels)} labels")
     shown = dict(itertools.islice(labels.items(), _LABELS))
     longest, most = max(map(width, shown)), max(shown.values())
     for label, many in shown.items():
-        drawn = bar(many / most, 30, ascii_only=plain)
+        drawn = bar(many / most, min(30, _room()), ascii_only=plain)
         yield f"    {pad(label, longest)}  {drawn} {many:,} ({many / found.examples:.0%})"
     if more := len(labels) - len(shown):
         yield f"    and {more} more"
@@ -177,8 +180,14 @@ def _spread(title: str, values: Histogram | None, *, plain: bool) -> Iterator[st
     if values is None:
         return
     yield from ("", f"  {title}")
-    yield from (f"    {line}" for line in histogram(values, ascii_only=plain))
+    drawn = histogram(values, columns=min(40, _room()), ascii_only=plain)
+    yield from (f"    {line}" for line in drawn)
     yield f"    {quantiles(values)}"
+
+
+def _room() -> int:
+    """Columns that a bar may have, beside its range and count."""
+    return max(8, shutil.get_terminal_size((100, 24)).columns - 24)
 
 
 def _lengths(found: Statistics, counter: TokenCounter) -> Iterator[str]:
