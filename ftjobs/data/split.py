@@ -142,8 +142,9 @@ def _checked(path: Path, target: str) -> Manifest:
     """What the file is, if its rows have no error."""
     report = check(path, target=target, ignore=_OF_NO_CONCERN, max_issues=100)
     if not report.ok:
+        more = f" (of {report.error_count:,} errors)" if report.error_count > 1 else ""
         raise DatasetError(
-            f"{report.errors[0]} (of {report.error_count:,} errors)",
+            f"{report.errors[0]}{more}",
             issues=report.issues,
             hint="Only a file without errors is split.  ftjobs data check FILE shows them all.",
         )

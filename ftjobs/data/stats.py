@@ -15,7 +15,7 @@ from ftjobs.data.dataset import Dataset
 from ftjobs.data.reading import DamagedError, lines_of, opened
 from ftjobs.data.sniff import BOM
 from ftjobs.data.tokens import Row, TokenCounter, images, is_trained, row_of, texts
-from ftjobs.errors import ConfigError, TrainingError
+from ftjobs.errors import DatasetError, TrainingError
 
 MOST_LABELS = 50
 """Different answers that still count as labels."""
@@ -106,6 +106,7 @@ def statistics(
 
     Raises:
         ConfigError: the file cannot be opened or read.
+        DatasetError: its compressed data is damaged.
     """
     survey = _Survey(counter)
     for number, line in lines_in(source.path if isinstance(source, Dataset) else Path(source)):
@@ -120,6 +121,7 @@ def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
 
     Raises:
         ConfigError: the file cannot be opened or read.
+        DatasetError: its compressed data is damaged.
     """
     try:
         with opened(path) as file:
@@ -129,7 +131,7 @@ def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
                 elif text := line.removeprefix(BOM if number == 1 else b"").strip():
                     yield number, text
     except DamagedError as error:
-        raise ConfigError(f"{path}: {error}", hint="Copy or compress it again.") from None
+        raise DatasetError(f"{path}: {error}", hint="Copy or compress it again.") from None
 
 
 class _Survey:

@@ -166,6 +166,7 @@ def test_what_the_model_cannot_be_shown_is_said_and_the_rest_shown(
     ("args", "says"),
     [
         (("--row", "999"), "line 999 holds no example"),
+        (("--model", ""), "--model is empty"),
         (("--model", "smollm2-135m"), "the tokenizer of smollm2-135m is not on this machine"),
     ],
 )
@@ -178,7 +179,8 @@ def test_what_cannot_be_shown_is_an_error(run: Run, args: tuple[str, ...], says:
 
 def test_a_line_that_is_no_example_is_an_error(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "broken.jsonl"
-    path.write_text("\n{broken\n")
-    done = run("data", "preview", str(path), "--model", "gpt-4o")
-    assert (done.code, done.out) == (2, "")
-    assert "line 2 is no example" in done.err
+    for text, says in (("\n{broken\n", "line 2 is no example"), ("\n", "holds no rows")):
+        path.write_text(text)
+        done = run("data", "preview", str(path), "--model", "gpt-4o")
+        assert (done.code, done.out) == (3, "")
+        assert says in done.err

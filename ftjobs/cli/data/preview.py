@@ -25,7 +25,7 @@ from ftjobs.data.tokens import (
     row_of,
     texts,
 )
-from ftjobs.errors import ConfigError, ExitCode, TrainingError
+from ftjobs.errors import ConfigError, DatasetError, ExitCode, TrainingError
 from ftjobs.reports.cells import clean
 from ftjobs.schema import ChatMessage, Example
 
@@ -90,7 +90,7 @@ def command(
     the text is that of its chat template, token for token; a hosted model's template is the
     service's own, so its messages are shown.  Secrets and personal data are left out.
 
-    Exit code 3 if the model cannot be shown an example.
+    Exit code 3 if a line is no example, or the model cannot be shown it.
     """
     counter, render = _renderer(app, model)
     refused = False
@@ -108,16 +108,22 @@ def command(
 
 
 def _wanted(file: Path, row: int | None, many: int) -> list[tuple[int, bytes]]:
-    """The lines to show, with their numbers.  ConfigError if there is none."""
+    """The lines to show, with their numbers.
+
+    Raises:
+        ConfigError: there is no such line.
+        DatasetError: the file holds none at all.
+    """
     lines = lines_in(file)
     if row is not None:
         passed = itertools.dropwhile(lambda numbered: numbered[0] < row, lines)
         found = [numbered for numbered in itertools.islice(passed, 1) if numbered[0] == row]
     else:
         found = list(itertools.islice(lines, many))
+    if not found and row is None:
+        raise DatasetError(f"{file}: holds no rows", hint="Check the path.")
     if not found:
-        where = f"line {row} holds" if row else "it holds"
-        raise ConfigError(f"{file}: {where} no example", hint="Lines count from 1.")
+        raise ConfigError(f"{file}: line {row} holds no example", hint="Lines count from 1.")
     return found
 
 
@@ -125,7 +131,7 @@ def _examples(file: Path, number: int, line: bytes) -> tuple[Example, ...]:
     """The examples of a line: one, or two of a preference."""
     row = row_of(line, number)
     if row is None:
-        raise ConfigError(
+        raise DatasetError(
             f"{file}: line {number} is no example",
             hint=f"See why: ftjobs data check {clean_line(str(file))}",
         )
