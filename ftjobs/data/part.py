@@ -79,26 +79,26 @@ class Part:
         `source` is what makes it the same finding in another file: usually the line.
         """
         if finding.code in self.rules.codes:
-            words = finding.code, finding.pointer, "" if source else finding.message
-            print_ = xxh3_64_hexdigest("\0".join(words).encode() + source)
             severity = severity or self.rules.target.severity_of(finding.code)
-            self._count(Seen(finding, severity, line, print_), keep=keep)
+            self.counts[severity] += 1
+            if keep and self._has_room(severity):
+                self._keep(Seen(finding, severity, line, _fingerprint(finding, source)))
 
-    def _count(self, seen: Seen, *, keep: bool = True) -> None:
-        self.counts[seen.severity] += 1
+    def _has_room(self, severity: Severity) -> bool:
         room = self.rules.max_issues
-        if keep and (room is None or self._kept[seen.severity] < room):
-            self._kept[seen.severity] += 1
-            self.seen.append(seen)
+        return room is None or self._kept[severity] < room
+
+    def _keep(self, seen: Seen) -> None:
+        self._kept[seen.severity] += 1
+        self.seen.append(seen)
 
     def join(self, later: Part) -> None:
         """Add what was found in the lines that follow, in a part of the same method."""
         for code in self.foreign.keys() & later.foreign.keys():  # of which one is enough
             later.counts[self.rules.target.severity_of(code)] -= 1
         for seen in later.seen:
-            if not self.foreign[seen.finding.code]:
-                later.counts[seen.severity] -= 1
-                self._count(seen._replace(line=(seen.line or 0) + self.lines))
+            if not self.foreign[seen.finding.code] and self._has_room(seen.severity):
+                self._keep(seen._replace(line=(seen.line or 0) + self.lines))
         self.counts += later.counts
         self.foreign += later.foreign
         self.lines += later.lines
@@ -209,6 +209,12 @@ class Part:
         self.index.skip()
         message = f"the line has more than {MAX_LINE_BYTES // 2**20} MiB"
         self.add(Finding("FT210", message), self.lines)
+
+
+def _fingerprint(finding: Finding, source: bytes) -> str:
+    """As long as the line takes to hash: not for what is only counted."""
+    words = finding.code, finding.pointer, "" if source else finding.message
+    return xxh3_64_hexdigest("\0".join(words).encode() + source)
 
 
 def _never(data: bytes) -> bool:  # noqa: ARG001 - stands for content.may_hold_faults

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ftjobs.data import TARGETS, Report, check
+from ftjobs.data import TARGETS, Report, check, part
 from ftjobs.data.checker import lines_of
+from ftjobs.data.scan import Finding
 from ftjobs.errors import ConfigError
 
 ROW = b'{"messages":[{"role":"user","content":"Hello"},{"role":"assistant","content":"Hi"}]}\n'
@@ -196,6 +197,20 @@ def test_one_line_cannot_flood_the_report(file: Path) -> None:
     assert "FT305" in codes(report)  # no number of warnings hides an error
     many = [(issue.line, issue.column) for issue in report.issues]
     assert many == sorted(many)
+
+
+def test_what_is_only_counted_is_not_hashed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def fingerprint(finding: Finding, source: bytes) -> str:  # noqa: ARG001 - its signature
+        hashed.append(finding.code)
+        return "0"
+
+    monkeypatch.setattr(part, "_fingerprint", fingerprint)
+    line = b'{"messages":[' + b"0," * 999 + b"0]}\n"  # each finding would hash the whole line
+    report = check_bytes(file, line * 10, max_issues=150)
+    assert (report.error_count, len(report.errors)) == (10_000, 150)
+    assert len(hashed) == 150 + report.warning_count
 
 
 def test_long_lines_are_skipped_whole() -> None:
