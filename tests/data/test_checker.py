@@ -202,7 +202,7 @@ def test_one_line_cannot_flood_the_report(file: Path) -> None:
 def test_what_is_only_counted_is_not_hashed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
 
-    def fingerprint(finding: Finding, source: bytes) -> str:  # noqa: ARG001 - its signature
+    def fingerprint(finding: Finding, source: bytes) -> str:
         hashed.append(finding.code)
         return "0"
 
