@@ -407,3 +407,9 @@ def test_ordinary_datasets_have_none() -> None:
             continue
         text = path.read_text("utf-8", errors="replace")
         assert private._spans(text) == [], path
+
+
+@pytest.mark.parametrize("key", ["AKIAB5DXJDGHTAIJQKE5", "AKIAPORVPOAACFYOPP3O"])
+def test_a_key_of_capitals_needs_few_digits(key: str) -> None:
+    line = json.dumps({"messages": [{"role": "user", "content": f"Note this: {key} please."}]})
+    assert [finding.code for finding in inspect(line.encode())] == ["FT702"]

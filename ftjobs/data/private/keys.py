@@ -55,7 +55,7 @@ class Service(NamedTuple):
         """Whether what follows the prefix is a key, neither words nor a stand-in."""
         if made_up(rest):
             return False
-        return drawn(rest) if "-" in self.alphabet else entropy(rest) >= 2.8
+        return drawn(rest) if "a-z" in self.alphabet else entropy(rest) >= 2.8
 
 
 SERVICES = (
