@@ -23,12 +23,12 @@ from ftjobs.data.convert.shapes import (
     pair_of,
     shape_in,
     shape_named,
+    titled,
 )
 from ftjobs.data.convert.sources import CONTAINERS, Source, open_source
 from ftjobs.data.fast import LONGEST, accept
 from ftjobs.data.reading import MAX_LINE_BYTES
 from ftjobs.data.rules import RULES
-from ftjobs.data.scan import is_plain, shown
 from ftjobs.data.slow import explain_line
 from ftjobs.errors import ConfigError
 
@@ -277,7 +277,7 @@ class _Work:
 
 
 def _named(key: str) -> str:
-    return key if is_plain(key) else f"(a name {shown(key)})"
+    return titled(key).strip('"')
 
 
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode

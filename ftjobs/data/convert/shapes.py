@@ -6,6 +6,7 @@ reworded.  What becomes no example is an `UnfitError` with a reason that groups 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from ftjobs.data.convert.chatgpt import conversation
 from ftjobs.data.convert.json_rows import one_line, parse
 from ftjobs.data.convert.rows import Row, UnfitError, is_missing, kind_of, text_of
 from ftjobs.data.convert.sharegpt import turns
-from ftjobs.data.scan import shown
+from ftjobs.data.scan import is_plain
 from ftjobs.errors import ConfigError
 
 Example = dict[str, Any]
@@ -31,6 +32,7 @@ PAIRS: tuple[tuple[str, str], ...] = (
     ("user", "assistant"),
     ("input", "output"),
     ("指示", "出力"),
+    ("指示", "応答"),
     ("質問", "回答"),
     ("入力", "出力"),
 )
@@ -38,6 +40,8 @@ PAIRS: tuple[tuple[str, str], ...] = (
 
 ROLES = ("prompt", "completion", "input", "history", "system")
 """What `columns` may name a column for."""
+
+_WORD = re.compile(r"[^\W\d_]\w{0,15}")  # shorter than ASCII's: some scripts have no spaces
 
 _CHAT_KEYS = ("messages", "tools", "parallel_tool_calls", "functions")
 _PREFERENCE_KEYS = ("input", "preferred_output", "non_preferred_output")
@@ -78,7 +82,7 @@ def pair(columns: Mapping[str, str], *, name: str = "prompt-completion") -> Shap
             question["content"] += "\n\n" + _message("input", cells, note)["content"]
         return {"messages": [*messages, question, _message("completion", cells, note)]}
 
-    named = [f"{_called(role)} from {shown(columns[role])}" for role in ("prompt", "completion")]
+    named = [f"{_called(role)} from {titled(columns[role])}" for role in ("prompt", "completion")]
     return Shape(name, ", ".join(named), tuple(columns.values()), make)
 
 
@@ -151,9 +155,18 @@ def _column(name: str, columns: Sequence[str]) -> str:
     raise ConfigError(f"there is no column {name[:40]!r}", hint=listed(columns))
 
 
+def titled(name: str) -> str:
+    """A column's name as a message may show it: quoted if it is a word, in any script.
+
+    Otherwise only its size: without a header, the names are the first row's texts.
+    """
+    is_word = is_plain(name) or _WORD.fullmatch(name) is not None
+    return f'"{name}"' if is_word else f"a name of {len(name)} characters"
+
+
 def listed(columns: Collection[str]) -> str:
     """The columns as a hint may show them: a name that may be training text only by its size."""
-    names = [f"{at}: {shown(name)}" for at, name in enumerate(columns, start=1)]
+    names = [f"{at}: {titled(name)}" for at, name in enumerate(columns, start=1)]
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return f"Columns: {', '.join(names[:20])}{more}."
 

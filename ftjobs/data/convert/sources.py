@@ -12,7 +12,14 @@ from typing import BinaryIO
 from ftjobs.data.convert import json_rows, separated, tables
 from ftjobs.data.convert.rows import Fault, Row
 from ftjobs.data.convert.shapes import shape_in
-from ftjobs.data.convert.text import HEAD_BYTES, Rejoined, decoded, guess_encoding, named_encoding
+from ftjobs.data.convert.text import (
+    HEAD_BYTES,
+    Rejoined,
+    decoded,
+    guess_encoding,
+    named_encoding,
+    ordered,
+)
 from ftjobs.data.reading import MAX_LINE_BYTES, DamagedError, opened
 from ftjobs.data.scan import shown
 from ftjobs.errors import ConfigError, DatasetError
@@ -281,7 +288,7 @@ def _is_whole(head: bytes) -> bool:
 def _encoding(head: bytes, named: str | None) -> str:
     """The encoding named, or told, or UTF-8: a line that it cannot be is then reported."""
     if named is not None:
-        return named_encoding(named)
+        return ordered(named_encoding(named), head)
     return guess_encoding(head, whole=_is_whole(head)) or "utf-8"
 
 

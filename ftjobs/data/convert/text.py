@@ -29,6 +29,7 @@ _MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _ALIASES = {"windows-31j": "cp932", "x-sjis": "cp932"}  # that Python does not know
+_NO_FILES = ("idna", "punycode", "undefined")  # codecs of host names, and of nothing
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
 _ZEROS = 0.2  # of the bytes: a wide text has more zeros than this, a narrow one next to none
 
@@ -51,6 +52,9 @@ def guess_encoding(head: bytes, *, whole: bool) -> str | None:
         if head.startswith(mark):
             return name
     if head.count(0) > _ZEROS * len(head):
+        for order, highest, next_one in (("le", 3, 2), ("be", 0, 1)):
+            if not any(head[highest::4]) and max(head[next_one::4], default=16) <= 16:
+                return f"utf-32-{order}"  # no character is above U+10FFFF
         return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
     if _decodes(head, "utf-8", whole=whole) is not None:
         return "utf-8"
@@ -77,12 +81,27 @@ def named_encoding(name: str) -> str:
     try:
         codec = codecs.lookup(_ALIASES.get(name.lower(), name)).name
         io.TextIOWrapper(io.BytesIO(), encoding=codec)  # refuses codecs that are no text
+        if codec in _NO_FILES:
+            raise LookupError(codec)
     except (LookupError, ValueError):
         raise ConfigError(
             f"unknown encoding {name[:40]!r}",
             hint="Such as utf-8, cp932 (Shift_JIS), euc-jp, utf-16 or cp1252.",
         ) from None
     return {"shift_jis": "cp932", "utf-8-sig": "utf-8"}.get(codec, codec)
+
+
+def ordered(encoding: str, head: bytes) -> str:
+    """The encoding of a text that begins with `head`, its byte order named if no mark says it.
+
+    Without a mark it is the order that the zero bytes tell, and little-endian where there are
+    none (WHATWG Encoding Standard).
+    """
+    width = {"utf-16": 2, "utf-32": 4}.get(encoding)
+    if width is None or any(head.startswith(mark) for mark, name in _MARKS if name == encoding):
+        return encoding
+    is_big = head[::width].count(0) > head[width - 1 :: width].count(0)
+    return f"{encoding}-{'be' if is_big else 'le'}"
 
 
 class Rejoined(io.RawIOBase):

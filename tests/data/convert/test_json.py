@@ -187,7 +187,7 @@ def test_no_shape_at_all(tmp_path: Path) -> None:
     path = lines(tmp_path, {"text": "a", "Some very long key that is text": 1})
     with pytest.raises(ConfigError, match="no shape that is known") as caught:
         convert(path, tmp_path / "o.jsonl")
-    assert 'Columns: 1: "text", 2: of 31 characters.' in caught.value.hint
+    assert 'Columns: 1: "text", 2: a name of 31 characters.' in caught.value.hint
 
 
 def test_nothing_but_faults_is_a_report(tmp_path: Path) -> None:

@@ -182,7 +182,27 @@ def test_shift_jis_is_read_as_windows_writes_it(tmp_path: Path, named: str) -> N
     assert converted(path, encoding=named)[0] == [asked("①～髙", "㈱")]
 
 
-@pytest.mark.parametrize("named", ["klingon", "base64", "rot13", "x\0y", ""])
+@pytest.mark.parametrize("width", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["", "-le", "-be"])
+def test_a_wide_encoding_needs_no_mark(tmp_path: Path, width: str, order: str) -> None:
+    path = table(tmp_path, "質問,回答\nあ,b\n", encoding=width + order)
+    assert converted(path, encoding=width)[0] == [asked("あ", "b")]
+
+
+def test_names_of_columns_are_shown_in_any_script(tmp_path: Path) -> None:
+    path = table(tmp_path, "お客様の質問,窓口の回答\n")
+    with pytest.raises(ConfigError) as caught:
+        convert(path, None)
+    assert 'Columns: 1: "お客様の質問", 2: "窓口の回答".' in caught.value.hint
+    named = converted(path, columns={"prompt": "お客様の質問", "completion": "窓口の回答"})[1]
+    assert named.detected.endswith('prompt from "お客様の質問", answer from "窓口の回答"')
+    path = table(tmp_path, "返品はできますか。,未使用なら30日以内にお受けします。\n")  # no header
+    with pytest.raises(ConfigError) as caught:
+        convert(path, None)
+    assert "Columns: 1: a name of 9 characters, 2: a name of 18 characters." in caught.value.hint
+
+
+@pytest.mark.parametrize("named", ["klingon", "base64", "rot13", "idna", "x\0y", ""])
 def test_no_such_encoding(tmp_path: Path, named: str) -> None:
     with pytest.raises(ConfigError, match="unknown encoding"):
         convert(table(tmp_path, "prompt,completion\n"), tmp_path / "o", encoding=named)
