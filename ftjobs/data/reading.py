@@ -35,6 +35,7 @@ FREE_EXPANSION = 2**26
 
 _SIP = 2**10  # bytes of Zstandard data taken at once
 
+_MAGIC_BYTES = 4
 _GZIP = b"\x1f\x8b"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to be skipped
 
@@ -75,12 +76,22 @@ def _plain_file(path: Path) -> Iterator[BinaryIO]:
     except ValueError:
         what = "a zero byte or half a surrogate pair"
         raise ConfigError(f"the path holds {what}", hint="Check the path.") from None
-    if not stat.S_ISREG(mode):  # a pipe could block for ever
-        what = "a folder" if path.is_dir() else "not a regular file"
+    _check_regular(path, mode)
+    with open(path, "rb", buffering=2 * BLOCK_BYTES, opener=_open_at_once) as file:
+        _check_regular(path, os.fstat(file.fileno()).st_mode)  # it may be another by now
+        yield file
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    """Refuse what could block for ever, such as a pipe."""
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         hint = "Give the path of a .jsonl file, or - for standard input."
         raise ConfigError(f"{path}: is {what}", hint=hint)
-    with path.open("rb", buffering=2 * BLOCK_BYTES) as file:
-        yield file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for a writer
 
 
 def _standard_input() -> BinaryIO:
@@ -92,7 +103,7 @@ def _standard_input() -> BinaryIO:
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
-    magic = cast("io.BufferedReader", file).peek(4)[:4]
+    magic = cast("io.BufferedReader", file).peek(_MAGIC_BYTES)[:_MAGIC_BYTES]
     source = _Counted(file)
     if magic.startswith(_GZIP):
         inner = gzip.GzipFile(fileobj=source)
@@ -107,6 +118,7 @@ class _Counted(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._read = getattr(file, "read1", file.read)  # comes back for signals between reads
         self.count = 0
 
     def readable(self) -> bool:
@@ -116,7 +128,8 @@ class _Counted(io.RawIOBase):
         return self._file.fileno()
 
     def readinto(self, buffer: Any, /) -> int:
-        data = self._file.read(len(buffer))
+        size = len(buffer)
+        data = self._read(size) if self.count else self._file.read(min(size, _MAGIC_BYTES))
         buffer[: len(data)] = data
         self.count += len(data)
         return len(data)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from ftjobs.data.scan import Finding
 
 HEAD_BYTES = 2**16
@@ -32,6 +34,7 @@ _TEXT_PER_ZERO = 1000  # bytes: in a file of text a stray zero byte is the mista
 _STRAY_ZEROS = 8  # that a small file of JSON may hold
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _HEADER = re.compile(r'"?\w[\w ]*"?(?:[,;\t]"?\w[\w ]*"?)+', re.ASCII)
+_ROW_KEYS = frozenset({"messages", "input", "prompt", "completion", "preferred_output"})
 _HEADER_WORDS = frozenset(
     {"instruction", "input", "output", "prompt", "completion", "question", "answer", "response"}
 )
@@ -60,7 +63,7 @@ def _findings(head: bytes, path: Path) -> Iterator[Finding]:
         yield Finding("FT324", "the file is a table (CSV or TSV), not JSON Lines")
     if first.startswith(b"[") and not _list_a_line(first, rest):
         yield Finding("FT211", "this is a JSON array; write one object per line")
-    if first.startswith(b"{") and first.endswith((b"{", b"[")) and rest.strip():
+    if first.startswith(b"{") and first.endswith((b"{", b"[")) and _goes_on(rest):
         yield Finding("FT212", "the first object is spread over several lines")
 
 
@@ -79,6 +82,16 @@ def _is_table(first: bytes, path: Path) -> bool:
     header = first[:500].decode(errors="replace")
     words = {word.strip('" ').lower() for word in re.split(r"[,;\t]", header)}
     return bool(_HEADER.fullmatch(header)) and bool(words & _HEADER_WORDS)
+
+
+def _goes_on(rest: bytes) -> bool:
+    """Whether an object of several lines goes on here: a row of its own would begin anew."""
+    line = rest.lstrip().partition(b"\n")[0]
+    try:
+        row = msgspec.json.decode(line)
+    except (ValueError, RecursionError):
+        return bool(line)
+    return not (isinstance(row, dict) and row.keys() & _ROW_KEYS)
 
 
 def _list_a_line(first: bytes, rest: bytes) -> bool:

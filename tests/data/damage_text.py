@@ -203,7 +203,7 @@ def cut_inside_a_text(rng: Random, line: str) -> Line:
     return line[: inside(rng, line)].encode(), "FT204"
 
 
-@on_line(also="FT212")  # as the first line it may begin an object that is spread over several
+@on_line()
 def cut_between_values(rng: Random, line: str) -> Line:
     return line[: place(rng, line, r'(?<=[{\[,:"])(?!_)').start()].encode(), "FT204"
 
