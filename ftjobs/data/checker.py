@@ -37,6 +37,10 @@ from ftjobs.schema import Issue
 __all__ = ["Inspector", "Manifest", "Report", "check", "check_all", "lines_of", "opened"]
 
 
+MAX_ISSUES = 100_000
+"""Errors, and warnings, that are kept unless more are asked for: some 70 MB each."""
+
+
 class Manifest(BaseModel):
     """What a file is.  Two files are the same exactly if their `sha256` is.
 
@@ -103,7 +107,7 @@ def check(
     target: str = "local",
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
-    max_issues: int | None = None,
+    max_issues: int | None = MAX_ISSUES,
     inspectors: Sequence[Inspector] = (),
     processes: int = 1,
 ) -> Report:
@@ -118,7 +122,7 @@ def check(
         target: whose rules count.
         select: beginnings of codes, such as "FT4" or "FT801": only these are looked for.
         ignore: beginnings of codes that are not looked for.
-        max_issues: how many errors, and how many warnings, are kept.
+        max_issues: how many errors, and how many warnings, are kept; None for all of them.
         inspectors: further looks at each line that has no error.
         processes: how many share the work on a large file.
 
@@ -143,7 +147,7 @@ def check_all(
     target: str = "local",
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
-    max_issues: int | None = None,
+    max_issues: int | None = MAX_ISSUES,
     inspectors: Sequence[Inspector] = (),
     processes: int = 1,
 ) -> tuple[Report, ...]:

@@ -101,7 +101,7 @@ def read(path: str | os.PathLike[str], *, target: str = "local") -> Dataset:
     Raises:
         ConfigError: the file cannot be opened or read, it is standard input, or there is no such
             target.
-        DatasetError: it has errors; `issues` holds them all, and the warnings.
+        DatasetError: it has errors; `issues` holds them and the warnings, 100,000 of each at most.
     """
     if Path(path) == STDIN:
         raise ConfigError(

@@ -31,7 +31,7 @@ MAX_EXPANSION = 200
 """Bytes that one compressed byte may become, once `FREE_EXPANSION` bytes were read.  Text
 expands tenfold at most."""
 
-FREE_EXPANSION = 2**26
+FREE_EXPANSION = 2**24
 
 _SIP = 2**10  # bytes of Zstandard data taken at once
 
