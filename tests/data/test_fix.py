@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -28,7 +29,7 @@ from ftjobs.data.fix import run as run_module
 from ftjobs.data.fix.layout import LayoutError, Piece, lines, objects
 from ftjobs.data.fix.lines import mend
 from ftjobs.data.fix.report import MAX_PATCHES
-from ftjobs.errors import ConfigError, DatasetError
+from ftjobs.errors import ConfigError, DatasetError, ExitCode, FtjobsError
 from tests.data import damage_rows, damage_text  # noqa: F401 - they fill KINDS
 from tests.data.mutations import KINDS
 from tests.data.rows import METHODS, clean_file
@@ -633,6 +634,22 @@ def test_a_patch_says_where_and_repeats_no_text(files: Files) -> None:
     assert FixReport.model_validate_json(report.model_dump_json()) == report
 
 
+@pytest.mark.parametrize("head", ['\ufeff{"a": 1} ', "{'a': True, ", '{"a": True, '])
+@pytest.mark.parametrize("unit", ['\\"', "\\'", '"', '\\"\ufeff', '\\"True '])
+def test_quotes_that_none_ends_take_no_square_of_their_number(
+    files: Files, head: str, unit: str
+) -> None:
+    start = time.monotonic()
+    files.fix(f"{ROW}\n{head}{unit * 20_000}\n", unsafe=True)
+    assert time.monotonic() - start < 3  # a fiftieth of it; the square takes ten
+
+
+@pytest.mark.parametrize("rest", ['"', '"\ufeff True {', '"a\\" \ufeff', '"\\'])
+def test_nothing_is_repaired_after_a_quote_that_none_ends(files: Files, rest: str) -> None:
+    line = like("]}", f"], {rest}")
+    assert files.fix(f"{ROW}\n{line}\n")[0].decode() == f"{ROW}\n{line}\n"
+
+
 def test_a_place_after_a_translated_row_is_one_in_the_source(files: Files) -> None:
     line = repr(json.loads(like('"Yo"', '"Yo", "name": null')))
     _, report = files.fix(line)
@@ -745,6 +762,17 @@ def test_a_place_that_cannot_be_written(files: Files, name: str, message: str) -
     with pytest.raises(ConfigError, match=message):
         fix(files.source, files.out.parent / name, force=True)
     assert files.names() == ["train.jsonl"]
+
+
+def test_a_full_disk(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(FtjobsError, match=r"fixed\.jsonl: No space left on device") as caught:
+        files.fix(CLEAN)
+    assert caught.value.exit_code == ExitCode.FAILED
+    assert files.names() == [files.source.name]
 
 
 def test_a_source_that_is_not_there(files: Files) -> None:

@@ -13,8 +13,12 @@ from typing import NamedTuple
 from ftjobs.data.scan import Finding, scan
 
 STRING = r'"(?>[^"\\]++|\\.)*+"'
+OPEN = r'".*'
+"""What follows a quote that no other ends.  A look through a text takes it, after `STRING`, as one
+piece: to try each of its quotes in turn takes the square of its length."""
+
 _TOKEN = re.compile(STRING + r'|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
-_STRING = re.compile(STRING, re.DOTALL)
+_STRINGS = re.compile(f"({STRING})|{OPEN}", re.DOTALL)
 _SPACE = " \t\r\n"
 
 
@@ -94,7 +98,7 @@ class Row:
 
     @cached_property
     def _strings(self) -> list[tuple[int, int]]:
-        return [match.span() for match in _STRING.finditer(self.text)]
+        return strings(self.text)
 
     def string_around(self, at: int | None) -> tuple[int, int] | None:
         """Where the string, value or key, starts and ends that holds an offset."""
@@ -149,6 +153,11 @@ def _name(value: Value, key: Value, text: str, known: dict[str, Value]) -> None:
     value.key_start = key.start
     value.earlier = known.get(value.key)
     known[value.key] = value
+
+
+def strings(text: str) -> list[tuple[int, int]]:
+    """Where the strings of a text start and end, up to one that does not end."""
+    return [match.span() for match in _STRINGS.finditer(text) if match[1]]
 
 
 def unquoted(raw: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ftjobs.errors import ConfigError
+from ftjobs.errors import ConfigError, FtjobsError
 
 _COMPRESSED = (".gz", ".zst")
 
@@ -42,7 +42,8 @@ def usable(source: Path, out: Path, *, force: bool) -> None:
 
 
 def _exists(out: Path) -> ConfigError:
-    return ConfigError(f"{out}: exists already", hint="Name a new file, or remove this one.")
+    hint = "Give another name, or --force to write over it."
+    return ConfigError(f"{out}: exists already", hint=hint)
 
 
 @contextmanager
@@ -53,11 +54,15 @@ def written(out: Path, *, mode: int, force: bool) -> Iterator[BinaryIO]:
     permissions.
 
     Raises:
-        ConfigError: it cannot be written, or `out` came into being meanwhile (unless `force`).
+        ConfigError: no file can be made there, or `out` came into being meanwhile (unless `force`).
+        FtjobsError: it cannot be written, for example because the disk is full.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{out.name[:100]}.", suffix=".tmp", dir=out.parent)
-        draft = Path(name)
+    except OSError as error:
+        raise ConfigError(f"{out}: {error.strerror or error}") from None
+    draft = Path(name)
+    try:
         try:
             with os.fdopen(handle, "wb", buffering=2**20) as file:
                 yield file
@@ -69,7 +74,8 @@ def written(out: Path, *, mode: int, force: bool) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
         _sync_folder(out.parent)
     except OSError as error:
-        raise ConfigError(f"{out}: {error.strerror or error}") from None
+        hint = "Nothing is left of what was written."
+        raise FtjobsError(f"{out}: {error.strerror or error}", hint=hint) from None
 
 
 def _publish(draft: Path, out: Path, *, force: bool) -> None:

@@ -64,6 +64,7 @@ def fix(
     Raises:
         ConfigError: the source cannot be read, `out` not written or is the source, exists already
             or is to be compressed; there is no such target or code.
+        FtjobsError: `out` cannot be written to its end, for example because the disk is full.
         DatasetError: the compressed source is damaged, or the source changed meanwhile.
     """
     select, ignore = tuple(select), tuple(ignore)

@@ -8,7 +8,7 @@ import re
 import warnings
 from typing import Any
 
-from ftjobs.data.fix.edits import STRING, Edit, Fix, Row, edited, quoted, without
+from ftjobs.data.fix.edits import OPEN, STRING, Edit, Fix, Row, edited, quoted, without
 from ftjobs.data.scan import Finding
 
 MAX_PYTHON = 2**20
@@ -16,8 +16,8 @@ MAX_PYTHON = 2**20
 
 _WORDS = {"True": "true", "False": "false", "None": "null"}
 _PYTHONIC = re.compile("'|True|False|None")
-_MARKS = re.compile(STRING + "|\ufeff+", re.DOTALL)
-_ATOM = re.compile(STRING + r"|[^\s\[\]{}:,\"']+", re.DOTALL)
+_MARKS = re.compile(f"{STRING}|{OPEN}|\ufeff+", re.DOTALL)
+_ATOM = re.compile(rf"{STRING}|{OPEN}|[^\s\[\]{{}}:,\"']+", re.DOTALL)
 _PYTHON = re.compile(
     r""",(?=\s*[\]}])|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"']+""", re.DOTALL
 )
@@ -26,7 +26,7 @@ _NOT_FINITE = re.compile(r"NaN|-?Infinity")
 _REST = re.compile(r'[^"\\]++|\\.', re.DOTALL)
 _UNIT = re.compile(r'\\u([0-9a-fA-F]{4})|[^"\\]++|\\.', re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f]")
-_OPEN_OR_CLOSE = re.compile(STRING + r"|[\[\]{}]|[^\s\[\]{},\"]+", re.DOTALL)
+_OPEN_OR_CLOSE = re.compile(rf"{STRING}|{OPEN}|[\[\]{{}}]|[^\s\[\]{{}},\"]+", re.DOTALL)
 
 
 def marks(row: Row, finding: Finding) -> Fix | None:

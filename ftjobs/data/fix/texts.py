@@ -6,10 +6,9 @@ import functools
 import re
 
 from ftjobs.data import content, private
-from ftjobs.data.fix.edits import STRING, Edit, Fix, Row, edited, quoted, unquoted
+from ftjobs.data.fix.edits import Edit, Fix, Row, edited, quoted, strings, unquoted
 from ftjobs.data.scan import Finding
 
-_STRINGS = re.compile(STRING, re.DOTALL)
 _CHARACTER = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\?.", re.DOTALL
 )
@@ -38,9 +37,7 @@ def _removed(text: str, start: int, end: int, code: str) -> list[Edit]:
 def _removed_inside(text: str, start: int, end: int, code: str) -> list[Edit]:
     """The same for the texts in a call's arguments, which are JSON inside the string."""
     inner = unquoted(text[start:end])
-    edits = [
-        edit for match in _STRINGS.finditer(inner) for edit in _removed(inner, *match.span(), code)
-    ]
+    edits = [edit for span in strings(inner) for edit in _removed(inner, *span, code)]
     return [Edit(start, end, quoted(edited(inner, edits)[0]))] if edits else []
 
 
