@@ -97,7 +97,7 @@ def _explain(error: FtjobsError, *, debug: bool) -> None:
             say(clean_line(f"{issue} ({issue.severity})"))
     say(f"error: {clean_line(error.message)}")
     if error.hint:
-        for line in error.hint.splitlines():
+        for line in error.hint.split("\n"):  # only there: what a hint quotes may hold other ends
             say(clean_line(line))
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from ftjobs.backends.fake import FakeBackend
 from ftjobs.data import RULES
 from ftjobs.data.baseline import Baseline
+from ftjobs.errors import ServiceError
 from tests.cli.conftest import DATASETS, TRAIN, Result, Run
 
 BROKEN = DATASETS / "broken/line-7.jsonl"
@@ -365,17 +367,119 @@ def test_unsafe_repairs_are_told(run: Run, write: Write) -> None:
 def test_how_to_repair_is_said(run: Run, write: Write) -> None:
     write(*ROWS, "", ROWS[0])
     err = run("data", "check", "train.jsonl").err
-    assert "Can be repaired: 1 with --fix OUT, 1 with --fix OUT --unsafe-fixes." in err
+    assert "May be repaired: 1 with --fix OUT, 1 more with --unsafe-fixes." in err
+    write(*ROWS, ROWS[0])
+    err = run("data", "check", "train.jsonl").err
+    assert "May be repaired: 1 with --fix OUT --unsafe-fixes." in err
+
+
+def test_after_a_repair_none_is_promised(run: Run, write: Write) -> None:
+    write(*ROWS, "", "<html>")  # FT201 has a repair, but not for this
+    assert "May be repaired: 2 with" in run("data", "check", "train.jsonl").err
+    result = run("data", "check", "train.jsonl", "--fix", "new.jsonl")
+    assert codes(result.out) == {"FT201"}
+    assert "1 repair of" in result.err
+    assert "be repaired" not in result.err
+
+
+@pytest.mark.parametrize(("more", "rows"), [([], 12), (["--ignore", "FT801"], 13)])
+def test_what_is_left_out_is_not_repaired(
+    run: Run, write: Write, tmp_path: Path, more: list[str], rows: int
+) -> None:
+    write(*ROWS, "", ROWS[0])
+    run("data", "check", "train.jsonl", "--fix", "new.jsonl", "--unsafe-fixes", *more)
+    assert len((tmp_path / "new.jsonl").read_text("utf-8").splitlines()) == rows
+
+
+def test_only_what_is_selected_is_repaired(run: Run, write: Write, tmp_path: Path) -> None:
+    path = write(*ROWS, "", ROWS[0])
+    words = ("data", "check", "train.jsonl", "--fix", "new.jsonl", "--select")
+    run(*words, "FT2")
+    assert (tmp_path / "new.jsonl").read_bytes() == path.read_bytes()
+    run(*words, "FT1", "--force")
+    assert (tmp_path / "new.jsonl").read_text("utf-8").splitlines() == [*ROWS, ROWS[0]]
+
+
+def test_a_repaired_file_is_written_over_only_by_force(
+    run: Run, write: Write, tmp_path: Path
+) -> None:
+    write(*ROWS, "")
+    (tmp_path / "new.jsonl").write_text("old")
+    result = run("data", "check", "train.jsonl", "--fix", "new.jsonl")
+    assert (result.code, (tmp_path / "new.jsonl").read_text()) == (2, "old")
+    assert "--force" in result.err
+    assert run("data", "check", "train.jsonl", "--fix", "new.jsonl", "--force").code == 0
+    assert len((tmp_path / "new.jsonl").read_text("utf-8").splitlines()) == 12
+
+
+@pytest.mark.parametrize("limit", ["--fix", "-o"])
+def test_a_full_disk_is_no_mistake_of_the_command(
+    run: Run, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write(*ROWS, "")
+    monkeypatch.setattr("os.fsync", full)
+    result = run("data", "check", "train.jsonl", limit, "new.jsonl")
+    assert result.code == 1
+    assert "new.jsonl: No space left on device" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
+
+
+def test_the_codes_to_look_up_are_named_if_it_is_one(run: Run, write: Write) -> None:
+    write(*ROWS, "", "")
+    assert run("data", "check", "train.jsonl").err.endswith("ftjobs explain FT107\n")
+    write(*ROWS, "", ROWS[0])
+    assert run("data", "check", "train.jsonl").err.endswith("ftjobs explain CODE\n")
 
 
 @pytest.mark.parametrize(
-    "words", [["--unsafe-fixes"], ["--fix", "new.jsonl", TRAIN], ["--fix", "train.jsonl"]]
+    "words",
+    [["--unsafe-fixes"], ["--force"], ["--fix", "new.jsonl", TRAIN], ["--fix", "train.jsonl"]],
 )
 def test_repairs_that_make_no_sense(run: Run, write: Write, words: list[str]) -> None:
     path = write(*ROWS)
     before = path.read_bytes()
     assert run("data", "check", "train.jsonl", *words).code == 2
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--select", "FT1"], "Only FT1 was looked for: submit"),
+        (["--select", "FT1,ft3"], "Only FT1 and FT3 were looked for: submit"),
+        (["--ignore", "ft204,FT204"], "FT204 was left out: submit"),
+        (["--ignore", "FT107,FT204,FT3"], "FT204 and FT3 were left out: submit"),
+    ],
+)
+def test_a_verdict_says_which_errors_it_does_not_know_of(
+    run: Run, write: Write, words: list[str], said: str
+) -> None:
+    write(*ROWS, "{")
+    result = run("data", "check", "train.jsonl", *words)
+    assert result.code == 0
+    assert f"\n{said} looks for every error.\n" in f"\n{result.err}"
+
+
+@pytest.mark.parametrize(("target", "knows"), [("local", True), ("openai", False)])
+def test_a_warning_that_is_left_out_changes_no_verdict(
+    run: Run, write: Write, target: str, knows: bool
+) -> None:
+    """FT502 is a warning for local training, and an error for OpenAI."""
+    write(*ROWS)
+    words = ("--for", target, "--ignore", "FT107,FT502")
+    err = run("data", "check", "train.jsonl", *words).err
+    assert ("left out" not in err) is knows
+
+
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x85", "\u2028"])
+def test_what_a_hint_quotes_begins_no_line(run: Run, backend: FakeBackend, end: str) -> None:
+    """A line that begins with `::` is a command to GitHub's runner."""
+    backend.fail_next("jobs", ServiceError("bad", hint=f"One line, {end}::warning::x\nand two."))
+    lines = run("jobs", "list").err.removesuffix("\n").split("\n")
+    assert [line[:3] for line in lines] == ["err", "One", "and"]
 
 
 # --- submit, explain ---------------------------------------------------------------------------
@@ -394,7 +498,7 @@ def test_explain_says_all_that_is_known(run: Run) -> None:
     said = run("explain", "ft107").out
     rule = RULES["FT107"]
     assert said.startswith(f"FT107: {rule.title}\n")
-    for words in (rule.why, rule.fix, "--fix OUT repairs it"):
+    for words in (rule.why, rule.fix, "--fix OUT may repair it"):
         assert words in " ".join(said.split())
 
 

@@ -76,7 +76,7 @@ def test_a_page(reports: tuple[Report, ...]) -> None:
     assert [("open" in attrs) for attrs in page.all("details")] == [True, True, *[False] * 3]
     assert "データ/train set.jsonl: not usable for local" in page.text
     assert "clean.jsonl: ok for local" in page.text
-    assert "warning FT107 blank line 7 times · --fix repairs it" in page.text
+    assert "warning FT107 blank line 7 times · --fix may repair it" in page.text
     assert "100 % odd, 灯り: red and <b>more</b> ::error::" in page.text
     assert "データ/train set.jsonl:3:109" in page.text
 

@@ -11,7 +11,7 @@ import click
 
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.data.counting import find_counter
-from ftjobs.cli.data.found import Found, count, find
+from ftjobs.cli.data.found import Found, count, find, gap
 from ftjobs.cli.data.output import FORMATS, Output
 from ftjobs.cli.data.places import is_same, spare
 from ftjobs.cli.show import clean_line, say
@@ -94,6 +94,7 @@ def _split(
 @click.option(
     "--unsafe-fixes", is_flag=True, help="With --fix, repair too what a human should look at."
 )
+@click.option("--force", is_flag=True, help="With --fix, write over OUT.")
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -123,6 +124,7 @@ def command(
     write_baseline: Path | None,
     fixed: Path | None,
     unsafe_fixes: bool,
+    force: bool,
     form: str | None,
     output: Path | None,
     as_json: bool,
@@ -151,7 +153,7 @@ def command(
         raise click.UsageError(f"{clean_line(str(baseline))} is the baseline: -o would destroy it.")
     known = Baseline.load(baseline) if baseline else None
     counter = _counter(app, model)
-    repaired = _fix(files, fixed, unsafe=unsafe_fixes, target=how["target"])
+    repaired = _fix(files, fixed, unsafe=unsafe_fixes, force=force, **how)
     whole = bool(known or write_baseline or near is not None)  # these need issues, not counts
     found = find(
         files if repaired is None else [repaired.path],
@@ -160,7 +162,7 @@ def command(
         inspectors=[inspector(counter)] if counter else [],
         **how,
     )
-    found = replace(found, fixed=repaired)
+    found = replace(found, fixed=repaired, gap=gap(**how))
     if write_baseline:
         _accept(found, write_baseline)
     if known is not None:
@@ -173,17 +175,37 @@ def command(
     context.exit(found.exit_code)
 
 
-def _fix(files: Sequence[Path], out: Path | None, *, unsafe: bool, target: str) -> FixReport | None:
+def _fix(
+    files: Sequence[Path],
+    out: Path | None,
+    *,
+    target: str,
+    select: Sequence[str],
+    ignore: Sequence[str],
+    unsafe: bool,
+    force: bool,
+    **_: object,
+) -> FixReport | None:
     """Write the repaired file, if one is wanted."""
     if out is None:
-        if unsafe:
-            raise click.UsageError("--unsafe-fixes does nothing without --fix.")
+        for option, given in (("--unsafe-fixes", unsafe), ("--force", force)):
+            if given:
+                raise click.UsageError(f"{option} does nothing without --fix.")
         return None
     if len(files) > 1:
         raise click.UsageError("--fix repairs one file at a time.")
     from ftjobs.data.fix import fix
 
-    return fix(files[0], out, target=target, unsafe=unsafe)
+    return fix(
+        files[0],
+        out,
+        target=target,
+        unsafe=unsafe,
+        force=force,
+        select=select,
+        ignore=ignore,
+        max_issues=1,  # the new file is checked again, with all that was asked for
+    )
 
 
 def _counter(app: App, model: str | None) -> TokenCounter | None:

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ftjobs.data import Report, check
 from ftjobs.data.checker import Inspector, check_all, codes
 from ftjobs.data.reading import STDIN
+from ftjobs.data.rules import RULES
 from ftjobs.data.stats import Statistics, statistics
+from ftjobs.data.targets import target_named
 from ftjobs.data.tokens import TokenCounter
 from ftjobs.errors import ExitCode, FtjobsError
+from ftjobs.reports import dataset
 from ftjobs.schema import Issue
 
 if TYPE_CHECKING:
@@ -32,13 +35,15 @@ BETWEEN = frozenset({"FT811", "FT812", "FT813"})
 class Found:
     """What a check came to.
 
-    `problems` are why other files have no report, `codes` are those that were looked for, `fixed`
-    is what was repaired before, and `statistics` say what the files hold, where that was asked.
+    `problems` are why other files have no report, `codes` are those that were looked for, `gap`
+    says which errors were not, `fixed` is what was repaired before, and `statistics` say what the
+    files hold, where that was asked.
     """
 
     reports: Sequence[Report]
     problems: Sequence[FtjobsError] = ()
     codes: Collection[str] = frozenset()
+    gap: str = ""
     fixed: FixReport | None = None
     statistics: Mapping[Path, Statistics] | None = None
 
@@ -84,6 +89,24 @@ def find(files: Sequence[Path], *, near: float | None = None, **how: Any) -> Fou
             except FtjobsError as error:
                 problems.append(error)
     return Found(reports, problems, looked_for)
+
+
+def gap(*, target: str, select: Sequence[str], ignore: Sequence[str], **_: object) -> str:
+    """Which errors a check with these codes leaves out, though submit does not; "" if none."""
+    judge = target_named(target)
+    left_out = frozenset(RULES) - codes(select, ignore)
+    errors = [code for code in left_out if dataset.severity(RULES[code], judge) == "error"]
+    if not errors:
+        return ""
+    if select:
+        return f"Only {_named(select)} looked for: submit looks for every error."
+    names = [word for word in ignore if any(code.startswith(word.upper()) for code in errors)]
+    return f"{_named(names)} left out: submit looks for every error."
+
+
+def _named(words: Sequence[str]) -> str:
+    names = list(dict.fromkeys(word.upper() for word in words))
+    return f"{dataset.listed(names)} {'was' if len(names) == 1 else 'were'}"
 
 
 def _looked_for(

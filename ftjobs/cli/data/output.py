@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from ftjobs.cli.data.found import Found
 from ftjobs.cli.show import can_redraw, clean_line, say
 from ftjobs.data import Report
 from ftjobs.data.reading import STDIN
-from ftjobs.data.rules import Fixable
 from ftjobs.reports import dataset
 from ftjobs.schema import Issue
 
@@ -129,18 +128,23 @@ def _conclude(found: Found) -> None:
     for report in found.reports:
         say(dataset.verdict(report))
     issues = [issue for report in found.reports for issue in report.issues]
-    if can_fix := _fixes(issues):
-        say(can_fix)
-    if issues:
-        say(f"What a code means: ftjobs explain {issues[0].code}")
+    if found.gap:
+        say(found.gap)
+    if found.fixed is None and (may_fix := _fixes(issues)):
+        say(may_fix)
+    if codes := {issue.code for issue in issues}:
+        say(f"What a code means: ftjobs explain {'CODE' if len(codes) > 1 else codes.pop()}")
 
 
 def _fixes(issues: Sequence[Issue]) -> str:
-    """How much of it the program can repair, in a sentence; "" if nothing."""
-    ways: Mapping[Fixable, str] = {
-        "safe": "with --fix OUT",
-        "unsafe": "with --fix OUT --unsafe-fixes",
-    }
+    """How much of it the program may be able to repair, in a sentence; "" if nothing.
+
+    Which of them it can, is only known once it has tried: `FixReport` counts that.
+    """
     counts = Counter(issue.fixable for issue in issues)
-    parts = [f"{counts[kind]:,} {way}" for kind, way in ways.items() if counts[kind]]
-    return f"Can be repaired: {', '.join(parts)}." if parts else ""
+    safe, unsafe = counts["safe"], counts["unsafe"]
+    parts = [f"{safe:,} with --fix OUT"] if safe else []
+    if unsafe:
+        way = "more with --unsafe-fixes" if safe else "with --fix OUT --unsafe-fixes"
+        parts.append(f"{unsafe:,} {way}")
+    return f"May be repaired: {', '.join(parts)}." if parts else ""

@@ -18,10 +18,10 @@ from ftjobs.reports.dataset._github import SUMMARY_BYTES, github, summary
 from ftjobs.reports.dataset._html import html
 from ftjobs.reports.dataset._jsonl import jsonl
 from ftjobs.reports.dataset._plain import plain
-from ftjobs.reports.dataset._rule import explanation, repairs, visible, weighs
+from ftjobs.reports.dataset._rule import explanation, repairs, severity, visible, weighs
 from ftjobs.reports.dataset._sarif import sarif
 from ftjobs.reports.dataset._text import text
-from ftjobs.reports.dataset._words import Roots, many, verdict
+from ftjobs.reports.dataset._words import Roots, listed, many, verdict
 
 __all__ = [
     "SUMMARY_BYTES",
@@ -31,10 +31,12 @@ __all__ = [
     "github",
     "html",
     "jsonl",
+    "listed",
     "many",
     "plain",
     "repairs",
     "sarif",
+    "severity",
     "summary",
     "text",
     "verdict",

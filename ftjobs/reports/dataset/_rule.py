@@ -11,8 +11,8 @@ from ftjobs.reports.cells import wrap
 from ftjobs.reports.dataset._words import NARROWEST, WIDEST, listed
 
 _FIXES = {
-    "safe": "ftjobs data check FILE --fix OUT repairs it.",
-    "unsafe": "ftjobs data check FILE --fix OUT --unsafe-fixes repairs it; look at what it did.",
+    "safe": "ftjobs data check FILE --fix OUT may repair it.",
+    "unsafe": "ftjobs data check FILE --fix OUT --unsafe-fixes may repair it; look at what it did.",
     None: "Only you can repair it.",
 }
 
@@ -39,7 +39,7 @@ def weighs(rule: Rule) -> str:
 
 
 def repairs(rule: Rule) -> str:
-    """Who repairs it, in a sentence."""
+    """Who may repair it, in a sentence: what a code has a repair for, not each finding has."""
     return _FIXES[rule.fixable]
 
 

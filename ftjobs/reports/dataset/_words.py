@@ -78,11 +78,11 @@ def word(report: Report) -> str:
 
 
 def repair(group: Group) -> str:
-    """How `data check` repairs the issues of a group; "" if only the author can."""
+    """How `data check` may repair the issues of a group; "" if only the author can."""
     kinds = {issue.fixable for issue in group.issues}
     if "safe" in kinds:
-        return "--fix repairs it"
-    return "--fix --unsafe-fixes repairs it" if "unsafe" in kinds else ""
+        return "--fix may repair it"
+    return "--fix --unsafe-fixes may repair it" if "unsafe" in kinds else ""
 
 
 def many(count: int, noun: str) -> str:
