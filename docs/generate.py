@@ -54,8 +54,8 @@ HUNDREDS: Mapping[str, str] = {
 }
 
 REPAIRED: Mapping[Fixable | None, str] = {
-    "safe": "`ftjobs data check FILE --fix OUT` repairs it; no meaning is lost.",
-    "unsafe": "`ftjobs data check FILE --fix OUT --unsafe-fixes` repairs it; look at what it did.",
+    "safe": "`ftjobs data check FILE --fix OUT` may repair it; no meaning is lost.",
+    "unsafe": "`ftjobs data check FILE --fix OUT --unsafe-fixes` may repair it; look at the result.",
     None: "Only you can repair it.",
 }
 

@@ -409,7 +409,7 @@ class Issue(_Closed):
     `line` and `column` count from 1 (column in characters; None where a line as a whole is
     meant, line None where the file as a whole is).  `pointer` is the JSON Pointer (RFC 6901) of
     the value inside the line.  `fingerprint` stays the same as long as the line does, wherever it
-    moves: baselines know an issue by it.  `fixable` says whether `data check --fix` repairs it.
+    moves: baselines know an issue by it.  `fixable` says whether `data check --fix` may repair it.
     """
 
     code: str

@@ -16,6 +16,7 @@ from ftjobs.cli.data.output import FORMATS, Output
 from ftjobs.cli.data.places import is_same, spare
 from ftjobs.cli.show import clean_line, say
 from ftjobs.data.baseline import Baseline
+from ftjobs.data.checker import MAX_ISSUES
 from ftjobs.data.reading import STDIN
 from ftjobs.data.targets import TARGETS
 from ftjobs.data.tokens import TokenCounter, inspector
@@ -158,7 +159,7 @@ def command(
     found = find(
         files if repaired is None else [repaired.path],
         near=near,
-        max_issues=None if whole else max_errors,
+        max_issues=None if whole else max_errors or MAX_ISSUES,
         inspectors=[inspector(counter)] if counter else [],
         **how,
     )
