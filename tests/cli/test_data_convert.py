@@ -156,3 +156,18 @@ def test_force(run: Run, tmp_path: Path) -> None:
     out = write(tmp_path, "mine", "out.jsonl")
     assert run("data", "convert", TABLE, "-o", out).code == 2
     assert run("data", "convert", TABLE, "-o", out, "--force").code == 0
+
+
+def test_rows_that_a_fix_may_repair_are_counted(run: Run, tmp_path: Path) -> None:
+    row = json.dumps({"messages": [{"role": r, "content": "x"} for r in ("user", "assistant")]})
+    source = write(tmp_path, f"{row}\n{row[:-1]},}}\n{row[:-2]},]}}\n{row[:-9]}\n", "x.jsonl")
+    result = run("data", "convert", source, "-o", "out.jsonl")
+    hint = f"2 of these may be repaired first: ftjobs data check {source} --fix OUT"
+    assert hint in result.err.splitlines()
+    run("data", "check", source, "--fix", "fixed.jsonl")
+    assert "3 examples from 4 rows" in run("data", "convert", "fixed.jsonl", "-o", "-").err
+
+
+def test_a_table_is_not_sent_to_the_checker(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path, "prompt,completion\na,b\nc,\n")
+    assert "repaired" not in run("data", "convert", source, "-o", "-").err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +13,7 @@ import click
 from ftjobs.cli.app import Command, json_option
 from ftjobs.cli.show import clean_line, emit, progress_bar, say
 from ftjobs.data.convert import FORMATS, ConversionReport, Tally, convert
+from ftjobs.data.rules import RULES
 from ftjobs.errors import ConfigError, ExitCode
 from ftjobs.reports.cells import clean
 
@@ -161,8 +164,28 @@ def _account(report: ConversionReport) -> Iterator[str]:
         yield f"  note: {_counted(tally, report.unit)}"
     if report.unused:
         yield f"  not used: {', '.join(report.unused)}"
+    yield from _repairs(report)
     if report.out not in (None, "-"):
         yield f"Check it: ftjobs data check {report.out}"
+
+
+def _repairs(report: ConversionReport) -> Iterator[str]:
+    """How many of the rows that were dropped `check --fix` may repair, and how.
+
+    What is found in rows of other shapes than chat is about the example that they became.
+    """
+    if report.container != "jsonl" or report.source == "-":
+        return
+    counts: Counter[str | None] = Counter()
+    for tally in report.dropped:
+        rule = RULES.get(tally.reason[:5])
+        if rule is not None and (report.shape == "chat" or rule.code < "FT3"):
+            counts[rule.fixable] += tally.count
+    command = f"ftjobs data check {shlex.quote(report.source)} --fix OUT"
+    if counts["safe"]:
+        yield f"{counts['safe']:,} of these may be repaired first: {command}"
+    if counts["unsafe"]:
+        yield f"{counts['unsafe']:,} of these may be repaired first: {command} --unsafe-fixes"
 
 
 def _counted(tally: Tally, unit: str) -> str:

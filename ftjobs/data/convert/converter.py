@@ -185,6 +185,8 @@ class _Work:
             self._dropped.add(unfit.reason, row.place, unfit.detail)
             return
         self._sink.write(line)
+        if row.note:
+            self._notes.add(row.note, row.place)
         if len(self._kept) < self._keep:
             self._kept.append(json.loads(line))
 

@@ -38,9 +38,10 @@ class ConversionReport(_Frozen):
 
     `container` and `shape` are what the source was read as (names that `--from` takes; `shape` is
     None if no row has one), `detected` says it in words, `encoding` is a text's.  `unit` is what
-    places count: "line" or "row".  `dropped` says why rows became no example, `notes` what else
-    there is to know about rows that did, `unused` lists columns and keys that no example holds.
-    `preview` are the first examples, if they were asked for; it is not part of a dump.
+    places count: "line", "row", or "item" of a list.  `dropped` says why rows became no example,
+    `notes` what else there is to know about rows that did, `unused` lists columns and keys that
+    no example holds. `preview` are the first examples, if they were asked for; it is not part of
+    a dump.
     """
 
     source: str

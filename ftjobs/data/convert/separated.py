@@ -74,14 +74,22 @@ def records(
         next(lines)
     # The limit of the csv module is the whole process's; it is only ever raised.
     csv.field_size_limit(max(limit, csv.field_size_limit()))
-    return _Reader(lines, delimiter, path, limit, 2 if skip_first else 1).records()
+    first = 2 if skip_first else 1
+    return _Reader(lines, delimiter, path, limit, first, text.encoding).records()
 
 
 class _Reader:
     def __init__(
-        self, lines: Iterator[str | None], delimiter: str, path: str, limit: int, first: int
+        self,
+        lines: Iterator[str | None],
+        delimiter: str,
+        path: str,
+        limit: int,
+        first: int,
+        encoding: str | None,
     ) -> None:
         self._lines = lines
+        self._encoding = encoding or "the encoding"
         self._path = path
         self._limit = limit
         self._first = first
@@ -117,7 +125,7 @@ class _Reader:
                 )
             if BAD in line:
                 raise DatasetError(
-                    f"{self._path}:{self._next_line()}: bytes that are no text in this encoding",
+                    f"{self._path}:{self._next_line()}: bytes that are no text in {self._encoding}",
                     hint="Say how the file is encoded, such as --encoding cp932 or cp1252.",
                 )
             yield line

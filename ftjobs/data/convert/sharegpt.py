@@ -65,6 +65,8 @@ def turns(row: Mapping[str, Any], note: Callable[[str, str], None]) -> dict[str,
 
 
 def _list(value: object) -> list[Any]:
+    if is_missing(value):
+        raise UnfitError("no conversations")
     value = _loaded(value, "conversations")
     if not isinstance(value, list):
         raise UnfitError("conversations is no list", kind_of(value))

@@ -48,8 +48,9 @@ class Source:
     """A source that is open.
 
     `container` is a key of `CONTAINERS`, `detected` says in words what was found, `unit` is what
-    a row's place counts ("line" or "row"), `columns` are a table's, None where rows have keys of
-    their own.  `done()` of `total` units of work are behind; `total` is 0 if it is not known.
+    a row's place counts ("line", "row" or "item" of a list), `columns` are a table's, None where
+    rows have keys of their own.  `done()` of `total` units of work are behind; `total` is 0 if it
+    is not known.
     """
 
     container: str
@@ -210,16 +211,35 @@ def _is_list_a_line(text: str) -> bool:
 
 
 def _is_lines(text: str) -> bool:
-    """Whether each line is a value of its own, as far as the first one shows."""
-    first, end, _ = text.partition("\n")
+    """Whether each line is a value of its own, as far as the first two show.
+
+    Lines may end in a comma, and the first one may be broken.
+    """
+    first, end, rest = text.partition("\n")
     first = first.rstrip()
-    if not end:
+    if not end or _is_json(first) or not first.endswith(("{", "[", ",", ":")):
         return True
+    return first.endswith(",") and (_is_closed(first) or _begin_alike(first, rest.lstrip()))
+
+
+def _is_json(line: str) -> bool:
     try:
-        json_rows.parse(first)
+        json_rows.parse(json_rows.bare(line))
     except (ValueError, RecursionError):
-        return not first.endswith(("{", "[", ",", ":"))
+        return False
     return True
+
+
+def _is_closed(line: str) -> bool:
+    """Whether as many braces close as open: a line of its own, whatever is wrong inside."""
+    return json_rows.bare(line).endswith("}") and line.count("{") == line.count("}")
+
+
+def _begin_alike(first: str, rest: str) -> bool:
+    """Whether a line that ends too early is followed by a whole one of the same first key."""
+    line = rest.partition("\n")[0].rstrip()
+    start, colon, _ = first.partition(":")
+    return bool(colon) and line.startswith(start) and _is_json(line)
 
 
 # --- text -------------------------------------------------------------------------------------
@@ -241,11 +261,12 @@ class _Text:
         rows: Iterator[Row | Fault],
         columns: tuple[str, ...] | None = None,
         how: str = "",
+        unit: str = "line",
     ) -> Source:
         return Source(
             container=container,
             detected=f"{self.path}: {CONTAINERS[container]}{how}, {self.encoding}",
-            unit="line",
+            unit=unit,
             rows=_guarded(rows, self.path),
             columns=columns,
             encoding=self.encoding,
@@ -258,8 +279,12 @@ def _of_lines(container: str, text: _Text) -> Source:
     stream = decoded(text.stream, text.encoding, newline="\n")
     if container == "jsonl":
         return text.source(container, json_rows.from_lines(stream, limit=text.limit))
-    items = json_rows.from_documents(stream, path=str(text.path), limit=text.limit)
-    return text.source(container, items)
+    start = text.head.decode(text.encoding, errors="replace").lstrip("\ufeff \t\r\n")
+    unit = "item" if start.startswith("[") else "line"
+    items = json_rows.from_documents(
+        stream, path=str(text.path), limit=text.limit, numbered=unit == "item"
+    )
+    return text.source(container, items, unit=unit)
 
 
 def _separated(container: str, text: _Text, wanted: Mapping[str, str] | None) -> Source:

@@ -194,3 +194,10 @@ def test_a_very_long_conversation(tmp_path: Path) -> None:
     }
     (found,), *_ = one(tmp_path, [{"mapping": nodes, "current_node": "19999"}])
     assert len(found["messages"]) == 20_000
+
+
+def test_a_row_without_conversations_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([{"conversations": [ASKED, SAID]}, {}, {"conversations": None}]))
+    _, report = converted(path)
+    assert [(one.reason, one.count) for one in report.dropped] == [("no conversations", 2)]

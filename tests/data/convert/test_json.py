@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ftjobs.data.checker import check
 from ftjobs.data.convert import convert
 from ftjobs.data.convert import json_rows as reader
 from ftjobs.data.convert.rows import Fault, Row
@@ -222,3 +223,96 @@ def test_what_the_checker_refuses_is_not_written(tmp_path: Path) -> None:
         1: "FT405 assistant says nothing",
         2: "FT403 weight outside assistant messages",
     }
+
+
+# --- commas after lines -----------------------------------------------------------------------
+
+SOUND = [json.dumps(asked(f"q{n}", f"a{n}")) for n in range(7)]
+CUT = SOUND[2][:-3]
+
+
+@given(commas=st.lists(st.sampled_from(["", ",", ", ", ",,"]), min_size=7, max_size=7))
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_lines_that_end_in_commas(tmp_path: Path, commas: list[str]) -> None:
+    path = lines(tmp_path, *(one + end for one, end in zip(SOUND, commas, strict=True)))
+    found, report = converted(path, max_places=9)
+    assert found == [json.loads(one) for one in SOUND]
+    assert (report.container, report.dropped) == ("jsonl", ())
+    noted = [place.number for tally in report.notes for place in tally.places]
+    assert noted == [at for at, end in enumerate(commas, start=1) if end]
+    assert noted == [one.line for one in check(path).issues if one.code == "FT202"]
+
+
+@pytest.mark.parametrize("broken", [0, 3, 6])
+@pytest.mark.parametrize("damage", [CUT + ",", '{"messages": NaN},', '{"messages": [],}', "{,"])
+def test_a_broken_line_among_commas_has_its_own_line(
+    tmp_path: Path, broken: int, damage: str
+) -> None:
+    rows = [f"{one}," for one in SOUND]
+    rows[broken] = damage
+    path = lines(tmp_path, *rows)
+    found, report = converted(path, format="jsonl")
+    assert (len(found), report.read) == (6, 7)
+    ((line, reason),) = drops(report).items()
+    assert line == broken + 1
+    assert reason[:5] in {one.code for one in check(path).issues if one.line == line}
+
+
+@pytest.mark.parametrize("first", [CUT + ",", '{"messages": NaN},', '{"messages": [],},'])
+def test_a_broken_first_line_with_a_comma_is_still_a_line(tmp_path: Path, first: str) -> None:
+    found, report = converted(lines(tmp_path, first, *SOUND))
+    assert (report.container, len(found), list(drops(report))) == ("jsonl", 7, [1])
+
+
+# --- going on after a mistake -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(
+    ("broken", "lost"),
+    [('{"a": "x},', 1), ('{"a": [1},', 1), ('{"a": {"b": 1,', 1), ('{"a": 1', 1), ('{"a": "', 1)],
+)
+@pytest.mark.parametrize("start", ["[", ""])
+def test_a_broken_item_takes_no_other_along(slow: bool, broken: str, lost: int, start: str) -> None:
+    rows = ['{"a": 1},', broken, '{"a": 3},', '{"a": 4},', broken, broken, '{"a": 7}']
+    text = f"{start}\n" * bool(start) + "\n".join(rows) + "\n]" * bool(start)
+    stream = Slow(text) if slow else io.StringIO(text)
+    found = list(reader.from_documents(stream, path="x", limit=10**6))
+    assert [row.place - len(start) for row in found] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row.place - len(start) for row in found if isinstance(row, Row)] == [1, 3, 4, 7]
+
+
+def test_commas_between_indented_objects() -> None:
+    text = ",\n".join(json.dumps({"a": n}, indent=1) for n in range(3))
+    found = list(reader.from_documents(io.StringIO(text), path="x", limit=10**6))
+    assert [(row.place, row.value) for row in found if isinstance(row, Row)] == [
+        (1, {"a": 0}),
+        (4, {"a": 1}),
+        (7, {"a": 2}),
+    ]
+
+
+def test_many_broken_items_take_linear_time() -> None:
+    text = "[" + '{"a": [\n' * 100_000
+    found = list(reader.from_documents(io.StringIO(text), path="x", limit=10**8))
+    assert len(found) == 100_000
+
+
+# --- places and encodings ---------------------------------------------------------------------
+
+
+def test_places_in_a_list_are_its_items(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([asked("a", "b"), {}, {"messages": []}]))
+    _, report = converted(path)
+    assert report.unit == "item"
+    assert set(drops(report)) == {2, 3}
+
+
+def test_the_encoding_that_was_tried_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(SOUND[0].encode() + b'\n{"messages": "\xe9"}\n')
+    _, report = converted(path)
+    assert report.dropped[0].places[0].detail == "bytes that are no text in utf-8"
