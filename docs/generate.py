@@ -55,7 +55,7 @@ HUNDREDS: Mapping[str, str] = {
 
 REPAIRED: Mapping[Fixable | None, str] = {
     "safe": "`ftjobs data check FILE --fix OUT` may repair it; no meaning is lost.",
-    "unsafe": "`ftjobs data check FILE --fix OUT --unsafe-fixes` may repair it; look at the result.",
+    "unsafe": "`ftjobs data check FILE --fix OUT --unsafe-fixes` may repair it; see what it did.",
     None: "Only you can repair it.",
 }
 

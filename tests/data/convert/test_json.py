@@ -271,11 +271,10 @@ def test_a_broken_first_line_with_a_comma_is_still_a_line(tmp_path: Path, first:
 
 @pytest.mark.parametrize("slow", [False, True])
 @pytest.mark.parametrize(
-    ("broken", "lost"),
-    [('{"a": "x},', 1), ('{"a": [1},', 1), ('{"a": {"b": 1,', 1), ('{"a": 1', 1), ('{"a": "', 1)],
+    "broken", ['{"a": "x},', '{"a": [1},', '{"a": {"b": 1,', '{"a": 1', '{"a": "']
 )
 @pytest.mark.parametrize("start", ["[", ""])
-def test_a_broken_item_takes_no_other_along(slow: bool, broken: str, lost: int, start: str) -> None:
+def test_a_broken_item_takes_no_other_along(slow: bool, broken: str, start: str) -> None:
     rows = ['{"a": 1},', broken, '{"a": 3},', '{"a": 4},', broken, broken, '{"a": 7}']
     text = f"{start}\n" * bool(start) + "\n".join(rows) + "\n]" * bool(start)
     stream = Slow(text) if slow else io.StringIO(text)
