@@ -187,17 +187,16 @@ _WORDS = "|".join(
         *("\\[INST", "\\[TOOL", "\\[AVAIL", "\\[/"),
         *("<\\\\/", "<<\\\\/", "\\[\\\\/", "\\\\u", "\\\\b"),  # with escapes of JSON
         *"\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e",
-        *"\u2060\u2066\u2067\u2068\u2069\ufeff\ufffd\uff5c",
+        *("â€", *"\u2060\u2066\u2067\u2068\u2069\ufeff\ufffd\uff5c"),
     )
 )
 _RARE = (  # what is left in UTF-8, by a byte that is searched fast
     (b"\xc2", re.compile(rb"\xc2[\x80-\x9f]|\xc3[\x82\x83]\xc2")),
-    (b"\x82\xac", re.compile(rb"\xc3\xa2\xe2\x82\xac")),
     (b"\xf3", re.compile(rb"\xf3\xa0")),
 )
 _ODD_RAW = re.compile(
     rb"\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0\xa6-\xa9]"
-    rb"|\xef(?:\xbb\xbf|\xbf\xbd|\xbd\x9c)|\xd8\x9c"
+    rb"|\xef(?:\xbb\xbf|\xbf\xbd|\xbd\x9c)|\xd8\x9c|\xc3\xa2\xe2\x82\xac"
 )
 
 
