@@ -23,7 +23,6 @@ from ftjobs.data.reading import (
     blocks_of,
     compression_of,
     head_of,
-    lines_of,
     opened,
     stamp,
 )
@@ -34,7 +33,7 @@ from ftjobs.data.targets import target_named
 from ftjobs.errors import ConfigError
 from ftjobs.schema import Issue
 
-__all__ = ["Inspector", "Manifest", "Report", "check", "check_all", "lines_of", "opened"]
+__all__ = ["Inspector", "Manifest", "Report", "check", "check_all"]
 
 
 MAX_ISSUES = 100_000

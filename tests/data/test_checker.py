@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ftjobs.data import TARGETS, Report, check, part
-from ftjobs.data.checker import lines_of
+from ftjobs.data.reading import lines_of
 from ftjobs.data.scan import Finding
 from ftjobs.errors import ConfigError
 

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Literal
 
 from ftjobs.data.private.keys import NAMES, SERVICES
+from ftjobs.data.search import finder
 
 Topic = Literal["keys", "names", "numbers", "addresses"]
 _Search = Callable[[bytes], bool]
@@ -73,8 +74,8 @@ def _topics() -> Mapping[Topic, tuple[_Search, ...]]:
     return {
         "keys": (_any_of(*_beginnings()), _any_of(*_SHORT)),
         "names": (_any_of(*NAMES),),
-        "numbers": (_any_of(*_DIGITS, *_BRACKETS, *_WIDE), _any_of(*_LONG), _search(_PLUS)),
-        "addresses": (_search(_AT),),
+        "numbers": (_any_of(*_DIGITS, *_BRACKETS, *_WIDE), _any_of(*_LONG), finder(_PLUS)),
+        "addresses": (finder(_AT),),
     }
 
 
@@ -85,7 +86,7 @@ def _everything() -> tuple[_Search, ...]:
 
 @cache
 def _escapes() -> tuple[_Search, ...]:
-    return tuple(map(_search, _HIDDEN))
+    return tuple(map(finder, _HIDDEN))
 
 
 @cache
@@ -94,13 +95,7 @@ def _escaped() -> _Search:
 
 
 def _any_of(*strings: str) -> _Search:
-    return _search("|".join(map(re.escape, strings)))
-
-
-def _search(pattern: str) -> _Search:
-    from pydantic_core import SchemaValidator, core_schema
-
-    return SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
+    return finder("|".join(map(re.escape, strings)))
 
 
 def topics(text: bytes) -> frozenset[Topic]:
