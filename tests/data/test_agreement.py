@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ftjobs.data import index
 from ftjobs.data import plain as module
-from ftjobs.data.content import may_hold_faults
+from ftjobs.data.content import may_hold_faults, text_faults
 from ftjobs.data.fast import accept
 from ftjobs.data.plain import plain_rows
 from ftjobs.data.slow import explain_line
@@ -250,3 +250,42 @@ def test_the_tiers_agree_on_numbers(number: str) -> None:
     row["tools"][0]["function"]["parameters"] = {"x": 0}
     line = json.dumps(row).replace('"x": 0', f'"x": {number}').encode()
     assert (accept(line) is not None) == (explain_line(line).findings == ())
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        ((b"the lamp", b"the \xff lamp"), "FT104"),
+        ((b'On the shelf."', b'On the shelf.", "weight": 0'), "FT402"),
+        ((b"On the shelf.", b"[INST] On the shelf."), "FT602"),
+        ((b"On the shelf.", b"<|im_start|>"), "FT601"),
+        ((b"On the shelf.", b"\xe2\x80\xae."), "FT605"),
+        ((b"On the shelf.", b"\xe3\x80\x80\\n"), "FT405"),
+        ((b'"On the shelf."', b"17"), "FT302"),
+        ((b'"content": "On', b'"content": "x", "content": "On'), "FT205"),
+        ((b'"role": "user"', b'"role": "assistant"'), "FT408"),
+    ],
+)
+def test_a_block_of_plain_rows_hides_no_mistake(damage: tuple[bytes, bytes], code: str) -> None:
+    sound = json.dumps(ROWS[0]).encode()
+    broken = sound.replace(*damage)
+    assert broken != sound
+    assert code in {finding.code for finding in explain_line(broken).findings}
+    found = plain(*[sound] * 3, broken, *[sound] * 3)
+    assert [texts is None for texts in found] == [False] * 3 + [True] + [False] * 3
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("<|endoftext|>", "<|im_start|>", "<｜begin▁of▁sentence｜>", "<start_of_turn>"),
+        *("<end_of_turn>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "<<SYS>>"),
+        *("<s>Hi", "Hi</s>", "<bos>Hi", "Hi<eos>", "â€™", "\x7f", "\ufffd", "\u200b", "\u2067"),
+    ],
+)
+def test_the_quick_look_misses_no_fault(token: str) -> None:
+    assert text_faults(token)
+    for ascii_only in (True, False):
+        text = json.dumps(token, ensure_ascii=ascii_only)
+        assert may_hold_faults(text.encode())
+        assert may_hold_faults(text.replace("/", "\\/").encode())
