@@ -15,7 +15,7 @@ import click
 from pydantic import BaseModel
 
 from ftjobs import config, errors
-from ftjobs.backends import wire
+from ftjobs.backends import profiles
 from ftjobs.cli import root
 from ftjobs.cli.app import SHARED
 from ftjobs.data.rules import RULES, Fixable, Rule
@@ -187,10 +187,10 @@ def settings() -> Iterator[str]:
     yield '```toml\nbackend = "local"\ndisplay = "plain"\n```'
     yield "## Keys"
     yield "Keys come from the environment only."
-    services = [(f"`{n}`", f"`{p.key_variable}`") for n, p in wire.PROFILES.items()]
+    services = [(f"`{n}`", f"`{p.key_variables[0]}`") for n, p in profiles.PROFILES.items()]
     yield table(
         ("Backend", "Variable"),
-        [*services, ("a base URL", f"`{wire.ANY_URL.key_variable}`"), ("`local`", "none")],
+        [*services, ("a base URL", f"`{profiles.ANY_URL.key_variables[0]}`"), ("`local`", "none")],
     )
     yield "## Hyperparameters"
     yield (
@@ -198,7 +198,7 @@ def settings() -> Iterator[str]:
         "left out, or `auto`, is [chosen by the backend](../explanation/automatic-settings.md)."
     )
     yield field_table(Hyperparameters)
-    hosted = sorted(wire.WIRE.hyperparameters)
+    hosted = sorted(profiles.WIRE.hyperparameters)
     yield f"Services that speak the wire take {', '.join(f'`{n}`' for n in hosted)} only."
     yield "## Sampling"
     yield "Fields of `ftjobs.Sampling`, options of `ftjobs chat` and `ftjobs compare`."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ftjobs.backends.base import Backend, Progress
+from ftjobs.backends.opening import open_backend
 from ftjobs.config import Settings
 from ftjobs.errors import ConfigError, FtjobsError, UnsupportedError
 from ftjobs.evals import Comparison, Prompt
@@ -70,13 +71,7 @@ def connect(backend: str | None = None, *, settings: Settings | None = None) -> 
     """
     settings = Settings.load() if settings is None else settings
     name = settings.backend if backend is None else backend
-    if name != "local":
-        from ftjobs.backends.wire import open_wire
-
-        return Client(open_wire(name))
-    from ftjobs.backends.local.backend import LocalBackend
-
-    return Client(LocalBackend(settings))
+    return Client(open_backend(name, settings))
 
 
 class Client:

@@ -22,7 +22,9 @@
     ├── JobEndedError               5   a job ended without success; carries the job
     │   ├── JobFailed               5
     │   └── JobCancelled            5
-    └── WatchTimeout (TimeoutError) 8   the job still runs; carries the job
+    ├── WatchTimeout (TimeoutError) 8   the job still runs; carries the job
+    ├── CostError                   9   the job could cost more than was allowed
+    └── StalePlanError             10   data, job or service have moved since the plan was made
 
 The number is the exit code that the command line returns (`ExitCode`).  All errors pickle, so
 that they cross process boundaries whole.  Messages never contain a key or training text.
@@ -213,3 +215,15 @@ class WatchTimeout(FtjobsError, TimeoutError):
     def __init__(self, message: str, *, job: Job, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.job = job
+
+
+class CostError(FtjobsError):
+    """The job could cost more than was allowed, or nobody knows what it costs."""
+
+    exit_code = ExitCode.COST
+
+
+class StalePlanError(FtjobsError):
+    """Data, job or service have moved since the plan was made: plan again."""
+
+    exit_code = ExitCode.PLAN_CONFLICT

@@ -40,6 +40,10 @@ __all__ = [
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 """The statuses after which a job never changes.  Any other word, known or not, is not an end."""
 
+IDENTITY = "ftjobs_identity"
+"""The metadata key under which a job carries the identity of its content (`ftjobs.jobs.identity`).
+Adapters of services without metadata keep it where they can, and give it back here."""
+
 Auto = Literal["auto"]
 
 
@@ -329,6 +333,16 @@ class Capabilities(_Closed):
     delete_models: bool = True
     min_examples: int = Field(10, description="Fewer training examples than this fail the job.")
     requests_at_once: int = Field(8, description="Chat requests that it pays to send at once.")
+    identity: Literal["metadata", "suffix"] = Field(
+        "metadata", description="Where a job keeps the identity of its content."
+    )
+    list_lag: float = Field(
+        0.0, description="Seconds by which lists may lag behind what was created."
+    )
+    events_lag: float = Field(
+        0.0, description="Seconds after a job's end in which its last events may still come."
+    )
+    max_file_bytes: int | None = Field(None, description="Largest file it takes.")
 
 
 # --- chat -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from ftjobs.errors import UnsupportedError
 from ftjobs.schema import (
+    IDENTITY,
     Capabilities,
     ChatMessage,
     Checkpoint,
@@ -44,9 +45,17 @@ class Trainer(Protocol):
         ...
 
     def upload(
-        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        purpose: str = "fine-tune",
+        progress: Progress | None = None,
     ) -> File:
-        """Send a file.  Sending the same bytes under the same name again may return the first."""
+        """Send a file, under `name` or its own.
+
+        Sending the same bytes under the same name again may return the first.
+        """
         ...
 
     def file(self, file_id: str) -> File:
@@ -142,5 +151,6 @@ def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> Non
         raise UnsupportedError(
             f"{name} has no hyperparameter {', '.join(unknown)}", hint=f"It has: {known}."
         )
-    if spec.metadata and not capabilities.metadata:
+    own = {key for key in spec.metadata if key != IDENTITY}
+    if own and not capabilities.metadata:
         raise UnsupportedError(f"{name} keeps no metadata", hint="Leave metadata out.")

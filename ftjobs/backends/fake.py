@@ -120,7 +120,12 @@ class FakeBackend:
     # --- files --------------------------------------------------------------------------------
 
     def upload(
-        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        purpose: str = "fine-tune",
+        progress: Progress | None = None,
     ) -> File:
         """Keep the file's bytes.  ConfigError if it cannot be read."""
         with self._call("upload"):
@@ -130,7 +135,7 @@ class FakeBackend:
                 raise ConfigError(f"cannot read {path}: {error.strerror}") from None
             if progress is not None:
                 progress(len(data), len(data))
-            return self._keep(Path(path).name, data, purpose)
+            return self._keep(name or Path(path).name, data, purpose)
 
     def file(self, file_id: str) -> File:
         """One file's record."""

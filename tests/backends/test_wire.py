@@ -25,9 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.opening import open_hosted
 from ftjobs.backends.retry import RetryPolicy
-from ftjobs.backends.wire import WireBackend, open_wire
-from ftjobs.backends.wire_errors import ERRORS, _retry_after
+from ftjobs.backends.translation import ERRORS, _retry_after
+from ftjobs.backends.wire import WireBackend
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -574,25 +575,25 @@ def test_a_profile_names_its_key() -> None:
     for target, variable in (("openai", "OPENAI_API_KEY"), ("https://h/v1", "FTJOBS_API_KEY")):
         for environ in ({}, {variable: " "}):
             with pytest.raises(AuthError, match=variable):
-                open_wire(target, environ=environ)
-        backend = open_wire(target, environ={variable: "sk-key\n"})
+                open_hosted(target, environ=environ)
+        backend = open_hosted(target, environ={variable: "sk-key\n"})
         assert backend.name == target
 
 
 def test_a_url_never_gets_openais_key() -> None:
     with pytest.raises(AuthError, match="FTJOBS_API_KEY"):
-        open_wire("https://elsewhere/v1", environ={"OPENAI_API_KEY": "sk-openai"})
+        open_hosted("https://elsewhere/v1", environ={"OPENAI_API_KEY": "sk-openai"})
 
 
 def test_the_environment_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTJOBS_API_KEY", "sk-key")
-    assert open_wire("http://localhost:8000/v1").name == "http://localhost:8000/v1"
+    assert open_hosted("http://localhost:8000/v1").name == "http://localhost:8000/v1"
 
 
 @pytest.mark.parametrize("name", ["opanai", "", "localhost:8000/v1"])
 def test_an_unknown_name_says_which_are_known(name: str) -> None:
     with pytest.raises(ConfigError, match="openai"):
-        open_wire(name, environ={})
+        open_hosted(name, environ={})
 
 
 BAD_URLS = ["ftp://h/v1", "http://", "http://h:x/v1", "http://h:0/", "http://[::1/v1", "http://a b"]
@@ -603,7 +604,7 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_quoted(url: str) -> None:
     environ: Mapping[str, str] = {"FTJOBS_API_KEY": "sk-key"}
     for keys in ({}, environ):
         with pytest.raises(ConfigError) as caught:
-            open_wire(url, environ=keys)
+            open_hosted(url, environ=keys)
         assert "pass@" not in str(caught.value)
         assert "=pass" not in str(caught.value)
 
@@ -617,8 +618,8 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_quoted(key: str) -> N
 
 def test_opening_a_backend_does_not_import_openai() -> None:
     code = (
-        "import sys; from ftjobs.backends.wire import open_wire;"
-        "open_wire('openai', environ={'OPENAI_API_KEY': 'k'});"
+        "import sys; from ftjobs.backends.opening import open_hosted;"
+        "open_hosted('openai', environ={'OPENAI_API_KEY': 'k'});"
         "sys.exit(bool({'openai', 'httpx2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -25,10 +25,15 @@ class Recorder(FakeBackend):
         self.sent: list[Path | JobSpec] = []
 
     def upload(
-        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        purpose: str = "fine-tune",
+        progress: Progress | None = None,
     ) -> File:
         self.sent.append(path)
-        return super().upload(path, purpose=purpose, progress=progress)
+        return super().upload(path, name=name, purpose=purpose, progress=progress)
 
     def create(self, spec: JobSpec) -> Job:
         self.sent.append(spec)

@@ -74,12 +74,17 @@ class LocalBackend:
     # --- files -------------------------------------------------------------------------------
 
     def upload(
-        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        purpose: str = "fine-tune",
+        progress: Progress | None = None,
     ) -> File:
         """Copy a file into the store; the same name and bytes give the same file again."""
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
-        return self.store.add_file(path, purpose=purpose, progress=progress)
+        return self.store.add_file(path, filename=name, purpose=purpose, progress=progress)
 
     def file(self, file_id: str) -> File:
         """One file's record."""

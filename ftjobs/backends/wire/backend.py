@@ -5,7 +5,7 @@ SDK contributes requests, authentication and streaming.  Its own retries are off
 would repeat `create`; its response types are passed by, because they reject words that services
 really send.  Answers are read as JSON into the nouns of `ftjobs.schema`.
 
-What differs between services is data: a `Profile`.
+What differs between services is data: `ftjobs.backends.profiles`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
 from ftjobs.backends.base import Progress, check_supported
+from ftjobs.backends.profiles import PROFILES, WIRE, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
-from ftjobs.backends.wire_errors import translation
+from ftjobs.backends.translation import translation
 from ftjobs.errors import (
     AuthError,
     ConfigError,
@@ -57,60 +56,12 @@ from ftjobs.schema import (
 if TYPE_CHECKING:
     from openai import OpenAI
 
-__all__ = ["PROFILES", "Profile", "WireBackend", "open_wire"]
+__all__ = ["WireBackend"]
 
 Noun = TypeVar("Noun", bound=BaseModel)
 Raw = Mapping[str, Any]
 WIRE_DEFAULTS = Sampling()
 PAUSED = frozenset({"pausing", "paused"})
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What is particular to one service."""
-
-    base_url: str
-    key_variable: str
-    capabilities: Capabilities
-
-
-# Reinforcement fine-tuning needs a grader, which a JobSpec cannot say.
-WIRE = Capabilities(
-    methods=frozenset({"supervised", "dpo"}),
-    hyperparameters=frozenset({"n_epochs", "batch_size", "learning_rate_multiplier", "beta"}),
-    pause=True,
-)
-PROFILES: Mapping[str, Profile] = {
-    "openai": Profile("https://api.openai.com/v1", "OPENAI_API_KEY", WIRE),
-}
-ANY_URL = Profile("", "FTJOBS_API_KEY", WIRE)
-
-
-def open_wire(target: str, *, environ: Mapping[str, str] | None = None) -> WireBackend:
-    """The backend of a profile's name or a base URL.  Its key comes from the environment only.
-
-    Raises:
-        ConfigError: no such profile, or the URL cannot be used.
-        AuthError: the environment holds no key; the message names the variable.
-    """
-    if target in PROFILES:
-        profile = PROFILES[target]
-    elif "://" in target:
-        profile = replace(ANY_URL, base_url=target)
-    else:
-        raise ConfigError(
-            f"no backend {target!r}",
-            hint=f"Known: local, {', '.join(PROFILES)}, or a base URL such as https://host/v1.",
-        )
-    _check_url(profile.base_url)  # before it can be quoted: it might hold a password
-    environ = os.environ if environ is None else environ
-    key = environ.get(profile.key_variable, "").strip()
-    if not key:
-        raise AuthError(
-            f"{profile.key_variable} is not set",
-            hint=f"Set {profile.key_variable} to your key for {target}.",
-        )
-    return WireBackend(target, profile.base_url, key, profile.capabilities)
 
 
 class WireBackend:
@@ -142,7 +93,7 @@ class WireBackend:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         timeout: float = 120.0,
     ) -> None:
-        _check_url(base_url)
+        check_url(base_url)
         if not re.fullmatch(r"[!-~]+", api_key):
             raise AuthError("the key is empty, or holds spaces or characters that no key has")
         self.name = name
@@ -161,11 +112,16 @@ class WireBackend:
     # --- files --------------------------------------------------------------------------------
 
     def upload(
-        self, path: Path, *, purpose: str = "fine-tune", progress: Progress | None = None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        purpose: str = "fine-tune",
+        progress: Progress | None = None,
     ) -> File:
         """Send a file, streamed.  ConfigError if it cannot be read."""
         with _Counted(path, progress or _silent) as content:
-            sent = (Path(path).name, content)
+            sent = (name or Path(path).name, content)
             return self._file(self._send(self._api.files.create, file=sent, purpose=purpose))
 
     def file(self, file_id: str) -> File:
@@ -457,22 +413,6 @@ class WireBackend:
 
 
 # --- small helpers -----------------------------------------------------------------------------
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        usable = usable and not re.search(r"[\s\x00-\x1f\x7f]", url)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError("not a base URL", hint="It looks like https://host/v1.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            f"the base URL of {parts.hostname} holds more than a place",
-            hint="Leave out user, password, ? and #; keys come from the environment.",
-        )
 
 
 def _rows(answer: Raw) -> list[Raw]:
