@@ -43,14 +43,14 @@ def open_hosted(name: str, *, environ: Mapping[str, str] | None = None) -> Backe
     from ftjobs.backends.wire import WireBackend
 
     key = _key(name, profile, os.environ if environ is None else environ)
-    return WireBackend(name, profile.base_url, key, profile.capabilities)
+    return WireBackend(name, profile, key)
 
 
 def _profile(name: str) -> Profile:
     if name in PROFILES:
         return PROFILES[name]
     if "://" in name:
-        return ANY_URL.model_copy(update={"base_url": name})
+        return ANY_URL.at(name)
     raise ConfigError(
         f"no backend {name!r}",
         hint=f"Known: local, {', '.join(PROFILES)}, or a base URL such as https://host/v1.",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ftjobs.errors import ConfigError
 from ftjobs.schema import Capabilities
@@ -24,9 +24,19 @@ class Profile(BaseModel):
 
     Attributes:
         adapter: who speaks to it.
-        base_url: where its paths start.
+        base_url: where its paths start, usually ending in `/v1`.
         key_variables: environment variables that may hold the key, the first one that is set.
+        key_header: the header that carries the key.
+        key_prefix: what stands before the key in that header.
+        headers: further headers of every request.
+        query: query parameters of every request.
         capabilities: what it can do; more is refused before anything is sent.
+        settings_in: where `create` takes hyperparameters.
+        metadata_in: the field of a job that keeps metadata; None where there is none.
+        renamed: our name of a hyperparameter → the service's.
+        extra_body: further fields of `create`.
+        parts: whether files may be uploaded in parts (`/uploads`).
+        statuses: the service's word for a status → ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +44,25 @@ class Profile(BaseModel):
     adapter: Literal["wire", "together", "fireworks"] = "wire"
     base_url: str = ""
     key_variables: tuple[str, ...] = ("FTJOBS_API_KEY",)
+    key_header: str = "Authorization"
+    key_prefix: str = "Bearer "
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = Field(default_factory=dict)
     capabilities: Capabilities
+    settings_in: Literal["method", "hyperparameters"] = "method"
+    metadata_in: Literal["metadata", "tags"] | None = "metadata"
+    renamed: Mapping[str, str] = Field(default_factory=dict)
+    extra_body: Mapping[str, Any] = Field(default_factory=dict)
+    parts: bool = False
+    statuses: Mapping[str, str] = Field(default_factory=dict)
+
+    def at(self, url: str) -> Profile:
+        """The same wire at another place."""
+        return self.model_copy(update={"base_url": url})
+
+    def auth(self, key: str) -> dict[str, str]:
+        """The headers of every request, with `key` in its place."""
+        return {**self.headers, self.key_header: f"{self.key_prefix}{key}"}
 
 
 # Reinforcement fine-tuning needs a grader, which a JobSpec cannot say.
@@ -49,6 +77,7 @@ PROFILES: Mapping[str, Profile] = {
     "openai": Profile(
         base_url="https://api.openai.com/v1",
         key_variables=("OPENAI_API_KEY",),
+        parts=True,
         capabilities=WIRE,
     ),
 }

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.opening import open_hosted
+from ftjobs.backends.profiles import ANY_URL, Profile
 from ftjobs.backends.retry import RetryPolicy
 from ftjobs.backends.translation import ERRORS, _retry_after
 from ftjobs.backends.wire import WireBackend
@@ -78,7 +79,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     policy = RetryPolicy(sleep=waits.append, now=lambda: sum(waits))
     with (
         running(FakeBackend(steps=4, answers={"hi": "one two three"})) as service,
-        closing(WireBackend("test", service.url, KEY, retry=policy, timeout=5)) as backend,
+        closing(
+            WireBackend("test", ANY_URL.at(service.url), KEY, retry=policy, timeout=5)
+        ) as backend,
     ):
         yield World(service, backend, waits, dataset)
 
@@ -128,7 +131,8 @@ def test_settings_that_the_wire_lacks_are_refused_before_anything_is_sent(
 
 
 def test_pause_is_refused_before_anything_is_sent(world: World) -> None:
-    plain = WireBackend("plain", world.service.url, KEY, Capabilities())
+    plain_wire = Profile(base_url=world.service.url, capabilities=Capabilities())
+    plain = WireBackend("plain", plain_wire, KEY)
     for verb in (plain.pause, plain.resume):
         with pytest.raises(UnsupportedError):
             verb("ftjob-1")
@@ -227,7 +231,9 @@ def test_no_connection_is_unreachable() -> None:
         held.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
         with (
-            closing(WireBackend("gone", url, KEY, retry=RetryPolicy(total=0))) as backend,
+            closing(
+                WireBackend("gone", ANY_URL.at(url), KEY, retry=RetryPolicy(total=0))
+            ) as backend,
             pytest.raises(UnreachableError, match=r"gone: .*refused"),
         ):
             list(backend.models())
@@ -238,7 +244,9 @@ def test_silence_is_a_deadline(world: World) -> None:
     world.service.fault("GET", "/models", delay=2)
     began = time.monotonic()
     with (
-        closing(WireBackend("slow", world.service.url, KEY, retry=once, timeout=0.1)) as backend,
+        closing(
+            WireBackend("slow", ANY_URL.at(world.service.url), KEY, retry=once, timeout=0.1)
+        ) as backend,
         pytest.raises(DeadlineError),
     ):
         list(backend.models())
@@ -366,7 +374,7 @@ def test_a_key_that_a_service_quotes_is_not_passed_on(
     caplog.set_level(logging.DEBUG)
     wrong = "sk-wrong-key-987654321"
     with (
-        closing(WireBackend("test", world.service.url, wrong)) as backend,
+        closing(WireBackend("test", ANY_URL.at(world.service.url), wrong)) as backend,
         pytest.raises(AuthError, match="Incorrect API key provided") as caught,
     ):
         list(backend.models())
@@ -612,7 +620,7 @@ def test_a_url_that_cannot_be_used_is_refused_and_not_quoted(url: str) -> None:
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
 def test_a_key_that_no_header_can_carry_is_refused_and_not_quoted(key: str) -> None:
     with pytest.raises(AuthError) as caught:
-        WireBackend("test", "https://h/v1", key)
+        WireBackend("test", ANY_URL.at("https://h/v1"), key)
     assert not key or key not in str(caught.value)
 
 

@@ -16,6 +16,7 @@ import pytest
 from ftjobs.backends.base import Backend
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.local.backend import LocalBackend
+from ftjobs.backends.profiles import ANY_URL
 from ftjobs.backends.wire import WireBackend
 from ftjobs.config import Settings
 from ftjobs.schema import ChatMessage, Event, Job, JobSpec
@@ -104,7 +105,7 @@ def fake(folder: Path) -> Iterator[Subject]:
 def wire(folder: Path) -> Iterator[Subject]:
     with service.running(FakeBackend(steps=6, answers={QUESTION: ANSWER})) as loopback:
         dataset = write_dataset(folder / "train.jsonl")
-        with closing(WireBackend(loopback.url, loopback.url, service.KEY)) as backend:
+        with closing(WireBackend(loopback.url, ANY_URL.at(loopback.url), service.KEY)) as backend:
             yield Subject(backend, loopback.tick, dataset, "fake-base")
 
 

@@ -22,12 +22,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ftjobs.backends.base import Progress, check_supported
-from ftjobs.backends.profiles import PROFILES, WIRE, check_url
+from ftjobs.backends.profiles import PROFILES, Profile, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
 from ftjobs.backends.translation import translation
+from ftjobs.backends.wire.body import (
+    Raw,
+    create_body,
+    mapping,
+    noun,
+    read_checkpoint,
+    read_file,
+    read_job,
+)
 from ftjobs.errors import (
     AuthError,
     ConfigError,
@@ -39,7 +48,6 @@ from ftjobs.errors import (
     UnsupportedError,
 )
 from ftjobs.schema import (
-    Capabilities,
     ChatMessage,
     Checkpoint,
     Completion,
@@ -59,7 +67,6 @@ if TYPE_CHECKING:
 __all__ = ["WireBackend"]
 
 Noun = TypeVar("Noun", bound=BaseModel)
-Raw = Mapping[str, Any]
 WIRE_DEFAULTS = Sampling()
 PAUSED = frozenset({"pausing", "paused"})
 
@@ -72,11 +79,11 @@ class WireBackend:
 
     Args:
         name: what the user calls it.
-        base_url: where its paths start, usually ending in `/v1`.
-        api_key: sent as a bearer token, and never written anywhere else.
-        capabilities: what the service can do; more is refused before anything is sent.
+        profile: where the service is, what it can do, and what is particular to its wire.
+        key: sent in the profile's header for it, and never written anywhere else.
         retry: the policy for what may be repeated.
         timeout: seconds without a byte after which a call fails with DeadlineError.
+        journal: the folder in which unfinished uploads are noted; None notes nothing.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -86,22 +93,23 @@ class WireBackend:
     def __init__(
         self,
         name: str,
-        base_url: str,
-        api_key: str,
-        capabilities: Capabilities = WIRE,
+        profile: Profile,
+        key: str,
         *,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         timeout: float = 120.0,
+        journal: Path | None = None,
     ) -> None:
-        check_url(base_url)
-        if not re.fullmatch(r"[!-~]+", api_key):
+        check_url(profile.base_url)
+        if not re.fullmatch(r"[!-~]+", key):
             raise AuthError("the key is empty, or holds spaces or characters that no key has")
         self.name = name
-        self.capabilities = capabilities
-        self._base_url = base_url
-        self._key = api_key
+        self.capabilities = profile.capabilities
+        self._profile = profile
+        self._key = key
         self._retry = retry
         self._timeout = timeout
+        self._journal = journal
 
     def close(self) -> None:
         """Close the connections.  The backend opens new ones if it is used again."""
@@ -146,18 +154,9 @@ class WireBackend:
     def create(self, spec: JobSpec) -> Job:
         """Create a job: one POST, whatever comes of it.  UnsupportedError before anything goes."""
         check_supported(spec, self.capabilities, self.name)
-        method = {"hyperparameters": spec.hyperparameters.given()}
-        body = {
-            "model": spec.model,
-            "training_file": spec.training_file,
-            "validation_file": spec.validation_file,
-            "method": {"type": spec.method, spec.method: method},
-            "suffix": spec.suffix,
-            "seed": spec.seed,
-            "metadata": dict(spec.metadata) or None,
-        }
-        given = {name: value for name, value in body.items() if value is not None}
-        return self._job(self._send(self._api.fine_tuning.jobs.create, **given))
+        body = create_body(spec, self._profile)
+        asked = {name: body[name] for name in ("model", "training_file")}  # the SDK insists
+        return self._job(self._send(self._api.fine_tuning.jobs.create, **asked, extra_body=body))
 
     def retrieve(self, job_id: str) -> Job:
         """A job's present state."""
@@ -205,7 +204,7 @@ class WireBackend:
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Checkpoints still kept, oldest first."""
         pages = self._pages(self._api.fine_tuning.jobs.checkpoints.list, job_id)
-        found = [self._checkpoint(raw, job_id) for page in pages for raw in page]
+        found = [read_checkpoint(raw, job_id, self.name) for page in pages for raw in page]
         return tuple(sorted(found, key=lambda each: (each.created_at, each.step_number)))
 
     def result_file(self, job: Job) -> bytes:
@@ -260,7 +259,7 @@ class WireBackend:
             for chunk in self._chunks(chunks):
                 usage = chunk.get("usage") or usage
                 for choice in chunk.get("choices") or ():
-                    delta = self._delta(_mapping(choice))
+                    delta = self._delta(mapping(choice))
                     if delta.content:
                         yield delta.model_copy(update={"finish_reason": None})
                     if delta.finish_reason:
@@ -288,17 +287,19 @@ class WireBackend:
         import openai
 
         # The SDK would send OpenAI's settings of the environment to whatever the base URL is.
-        foreign = self._base_url != PROFILES["openai"].base_url
+        foreign = self._profile.base_url != PROFILES["openai"].base_url
         ambient = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n") if foreign else ()
         silenced: dict[str, Any] = {
             line.partition(":")[0].strip(): openai.Omit() for line in ambient
         }
+        ours: dict[str, Any] = {"Authorization": openai.Omit(), **self._profile.auth(self._key)}
         client = openai.OpenAI(
             api_key=self._key,
-            base_url=self._base_url,
+            base_url=self._profile.base_url,
             max_retries=0,
             timeout=self._timeout,
-            default_headers=silenced | {"Authorization": f"Bearer {self._key}"},
+            default_headers=silenced | ours,
+            default_query=dict(self._profile.query),
         )
         if foreign:
             client.organization = client.project = None
@@ -371,42 +372,16 @@ class WireBackend:
     # --- reading answers ----------------------------------------------------------------------
 
     def _noun(self, cls: type[Noun], raw: Raw, **missing: Any) -> Noun:
-        """A null is a field that is not there."""
-        present = {name: value for name, value in raw.items() if value is not None}
-        try:
-            return cls.model_validate(missing | present)
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ServiceError(
-                f"{self.name} answered a {cls.__name__.lower()} whose {place} cannot be read: "
-                f"{first['msg']}"
-            ) from None
+        return noun(cls, raw, self.name, **missing)
 
     def _file(self, raw: Raw) -> File:
-        return self._noun(File, raw, bytes=0, filename="", purpose="")
-
-    def _checkpoint(self, raw: Raw, job_id: str) -> Checkpoint:
-        model = str(raw.get("fine_tuned_model_checkpoint") or "")
-        step = re.search(r":ckpt-step-(\d+)$", model)
-        return self._noun(
-            Checkpoint,
-            raw,
-            created_at=0,
-            fine_tuned_model_checkpoint=model,
-            fine_tuning_job_id=job_id,
-            step_number=int(step[1]) if step else 0,
-        )
+        return read_file(raw, self.name)
 
     def _job(self, raw: Raw) -> Job:
-        method = _mapping(raw.get("method"))
-        settings = _mapping(method.get(str(method.get("type")))).get("hyperparameters")
-        suffix = raw.get("user_provided_suffix")
-        known = {**raw, "method": method or None}
-        return self._noun(Job, known, training_file="", hyperparameters=settings, suffix=suffix)
+        return read_job(raw, self._profile, self.name)
 
     def _delta(self, choice: Raw) -> Delta:
-        content = _mapping(choice.get("delta")).get("content")
+        content = mapping(choice.get("delta")).get("content")
         finish_reason = choice.get("finish_reason")
         raw = {"index": choice.get("index"), "content": content, "finish_reason": finish_reason}
         return self._noun(Delta, raw)
@@ -429,10 +404,6 @@ def _chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) 
         for message in messages
     ]
     return {"model": model, "messages": said, **drawn}
-
-
-def _mapping(value: object) -> Raw:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _plain_csv(data: bytes) -> bytes:
