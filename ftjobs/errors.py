@@ -114,7 +114,10 @@ class BackendError(FtjobsError):
     """A backend answered, and the answer is no.
 
     `status` is the HTTP status where there is one; `code` and `param` are the service's own
-    words (an open set); `request_id` is for its support desk.
+    words (an open set); `request_id` is for its support desk.  `acted` is False where the
+    backend certainly did nothing (it never got the request, or refused it) and None where it
+    may have done what was asked.  `should_retry` is the service's own word on whether to send
+    the request again, None where it does not say.
     """
 
     def __init__(
@@ -127,6 +130,8 @@ class BackendError(FtjobsError):
         param: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        acted: bool | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
@@ -134,6 +139,8 @@ class BackendError(FtjobsError):
         self.param = param
         self.request_id = request_id
         self.retry_after = retry_after
+        self.acted = acted
+        self.should_retry = should_retry
 
 
 class AuthError(BackendError):

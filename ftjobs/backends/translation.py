@@ -58,6 +58,10 @@ ERRORS: Mapping[str, type[BackendError]] = {
     "ValueError": InvalidRequestError,
 }
 STATUSES: Mapping[int, type[BackendError]] = {402: QuotaError, 408: DeadlineError}
+UNSENT = frozenset(
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
+)
+"""Errors of httpx2 after which not one byte of the request has reached the service."""
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
 LONGEST_MESSAGE = 500
 
@@ -82,7 +86,27 @@ def translation(error: Exception, name: str, key: str) -> BackendError:
         param=getattr(error, "param", None),
         request_id=getattr(error, "request_id", None),
         retry_after=None if response is None else _retry_after(response.headers),
+        acted=None if _may_have_acted(error, kind, status) else False,
+        should_retry=None if response is None else _should_retry(response.headers),
     )
+
+
+def _may_have_acted(error: Exception, kind: type[BackendError], status: int | None) -> bool:
+    """Whether the service may have done what was asked.
+
+    A refusal (4xx) is a promise that it did not, and so is a connection that never stood; 408
+    is not, since gateways answer it for a service that is still at work.
+    """
+    if status is not None:
+        return status == 408 or not 400 <= status < 500
+    if kind is InvalidRequestError:  # refused on this side
+        return False
+    cause = error.__cause__ or error
+    return not UNSENT & {cls.__name__ for cls in type(cause).__mro__}
+
+
+def _should_retry(headers: Mapping[str, str]) -> bool | None:
+    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
 
 
 def _words(error: Exception, status: int | None) -> str:
