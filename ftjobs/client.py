@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from ftjobs.evals import compare as compare_models
 from ftjobs.evals.graders import Grader
 from ftjobs.evals.run import GREEDY
 from ftjobs.jobs import watch as watching
-from ftjobs.jobs.submit import Source
+from ftjobs.jobs.ledger import Ledger
+from ftjobs.jobs.plan import Plan, Say, Source, plan_job
+from ftjobs.jobs.plan import apply as apply_plan
 from ftjobs.jobs.submit import submit as submit_job
 from ftjobs.schema import (
     ChatMessage,
@@ -26,6 +29,7 @@ from ftjobs.schema import (
     Event,
     File,
     Job,
+    JobSpec,
     Metrics,
     Model,
     Sampling,
@@ -38,6 +42,8 @@ Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
 """A conversation, or one user message."""
 
 DEFAULT_SAMPLING = Sampling()
+
+_OF_PLAN = frozenset(inspect.signature(plan_job).parameters) | frozenset(JobSpec.model_fields)
 
 
 @runtime_checkable
@@ -71,7 +77,7 @@ def connect(backend: str | None = None, *, settings: Settings | None = None) -> 
     """
     settings = Settings.load() if settings is None else settings
     name = settings.backend if backend is None else backend
-    return Client(open_backend(name, settings))
+    return Client(open_backend(name, settings), ledger=Ledger(settings.home))
 
 
 class Client:
@@ -79,10 +85,15 @@ class Client:
 
     Every method may raise `BackendError` (the backend said no, or could not be reached) or
     `StoreError` (the local store cannot be used).  A job may be given as a `Job` or its id.
+
+    Args:
+        backend: where jobs run.
+        ledger: what this machine has sent before; submitting is safe without it, and slower.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, ledger: Ledger | None = None) -> None:
         self.backend = backend
+        self.ledger = ledger
 
     def __repr__(self) -> str:
         return f"Client({self.backend.name!r})"
@@ -99,10 +110,17 @@ class Client:
         suffix: str | None = None,
         seed: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        max_cost: float | None = None,
+        allow_unknown_cost: bool = False,
+        again: bool = False,
         progress: Progress | None = None,
+        say: Say = lambda _sentence: None,
         **hyperparameters: Any,
     ) -> Job:
         """Check, upload, and start a job; returns at once.
+
+        A job with this content that runs already, or has succeeded, is returned instead of a
+        second one, whichever machine started it: the call may be killed anywhere and repeated.
 
         Args:
             train: training examples: a `Dataset`, or a path that is checked first.
@@ -111,27 +129,63 @@ class Client:
             method: "supervised", "dpo" or "reinforcement".
             suffix: 1 to 64 characters that go into the tuned model's name.
             seed: 0 to 2**31 - 1; the same seed trains the same model where the backend can.
-            metadata: up to 16 pairs kept with the job.
+            metadata: pairs kept with the job, 15 at most.
+            max_cost: the most that the job may cost, in US dollars.
+            allow_unknown_cost: let a job of unknown price start under `max_cost`.
+            again: start another job even where this one exists.
             progress: called with (bytes sent, bytes in all) of each file in turn.
+            say: told in a sentence what was found and what takes time.
             hyperparameters: fields of `ftjobs.Hyperparameters`, such as n_epochs=3.
 
         Raises:
             ConfigError: an unknown or impossible setting.
             UnsupportedError: this backend cannot do what was asked.
             DatasetError: a file has errors; `issues` lists every one.
+            CostError: the job could cost more than `max_cost`.
         """
         return submit_job(
             self.backend,
             train,
+            ledger=self.ledger,
+            progress=progress,
+            say=say,
             validation=validation,
             hyperparameters=hyperparameters,
-            progress=progress,
+            max_cost=max_cost,
+            allow_unknown_cost=allow_unknown_cost,
+            again=again,
             model=model,
             method=method,
             suffix=suffix,
             seed=seed,
             metadata=metadata,
         )
+
+    def plan(self, train: Source, *, model: str, **how: Any) -> Plan:
+        """What `submit` would do, and what it would cost; nothing is sent.
+
+        `how` are the other keywords of `submit` but `progress` and `say`; the same is raised,
+        but that a plan may cost more than `max_cost`.
+        """
+        known = {name: how.pop(name) for name in [*how] if name in _OF_PLAN}
+        return plan_job(
+            self.backend, train, ledger=self.ledger, model=model, hyperparameters=how, **known
+        )
+
+    def apply(
+        self,
+        plan: Plan,
+        *,
+        progress: Progress | None = None,
+        say: Say = lambda _sentence: None,
+    ) -> Job:
+        """Carry a plan out; the same plan always ends in the same job.
+
+        Raises:
+            StalePlanError: data, job or service have moved since it was made.
+            CostError: the job could cost more than the plan allows.
+        """
+        return apply_plan(self.backend, plan, ledger=self.ledger, progress=progress, say=say)
 
     def follow(
         self,

@@ -14,7 +14,7 @@ from ftjobs.cli.display import attach_command, display_for
 from ftjobs.cli.show import clean_line, emit, progress_bar, say
 from ftjobs.cli.watch import follow
 from ftjobs.data import read
-from ftjobs.jobs.submit import target_of
+from ftjobs.jobs.plan import target_of
 from ftjobs.schema import Hyperparameters, Issue, JobSpec
 
 WARNINGS = 5  # printed of a dataset's

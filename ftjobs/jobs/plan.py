@@ -1,0 +1,375 @@
+"""Plan and apply: first all that can be known without spending anything, then the job, once.
+
+`plan_job` checks the data, looks at the service and prices the job; `apply` carries a plan out
+if nothing has moved since, and may be repeated: the same plan always ends in the same job.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ftjobs.backends.base import Progress, Trainer, check_supported
+from ftjobs.backends.retry import PERMANENT, RetryPolicy
+from ftjobs.data import Dataset, read
+from ftjobs.data.targets import TARGETS
+from ftjobs.errors import ConfigError, DatasetError, NotFoundError, StalePlanError
+from ftjobs.jobs.budget import Estimate, check_budget, estimate
+from ftjobs.jobs.creation import Creation
+from ftjobs.jobs.fields import build, suggest
+from ftjobs.jobs.files import ensure_file, find_file, sha256_of
+from ftjobs.jobs.identity import adoptable, identity_of, jobs_of, mark
+from ftjobs.jobs.ledger import Ledger
+from ftjobs.jobs.preflight import Note, preflight
+from ftjobs.schema import Hyperparameters, Job, JobSpec
+
+Source = Dataset | Path | str
+"""A checked dataset, or the path of one to check."""
+
+Say = Callable[[str], None]
+
+PATIENCE = RetryPolicy(total=300.0)
+"""How long `apply` tries to create a job."""
+
+
+class PlannedFile(BaseModel):
+    """A checked file of a job.
+
+    `path` is as the user gave it, `bytes` its size.  `file_id` is the service's file with the
+    same bytes, None where it will be uploaded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path
+    sha256: str
+    bytes: int
+    examples: int
+    file_id: str | None = None
+
+
+class Plan(BaseModel):
+    """What a submission would do.
+
+    Attributes:
+        version: of this format.
+        created_at: when it was made, in Unix seconds.
+        backend: where the job would run.
+        spec: the job; its files are paths.
+        files: the files by the spec's field.
+        identity: of the job's content (`ftjobs.jobs.identity`).
+        adopt: the id of the job with this content that exists already; it would be taken.
+        cost: the estimate; None where it was not asked for, or nothing would be created.
+        max_cost: the most that the job may cost, in US dollars.
+        allow_unknown_cost: whether a job of unknown price may start under `max_cost`.
+        notes: what to know before it starts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    created_at: int
+    backend: str
+    spec: JobSpec
+    files: Mapping[str, PlannedFile]
+    identity: str
+    adopt: str | None = None
+    cost: Estimate | None = None
+    max_cost: float | None = None
+    allow_unknown_cost: bool = False
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Note, ...]:
+        """The notes that say why the job cannot run."""
+        return tuple(note for note in self.notes if note.level == "error")
+
+
+def plan_job(
+    backend: Trainer,
+    train: Source,
+    *,
+    validation: Source | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    ledger: Ledger | None = None,
+    max_cost: float | None = None,
+    allow_unknown_cost: bool = False,
+    priced: bool = True,
+    again: bool = False,
+    **fields: Any,
+) -> Plan:
+    """What submitting would do.  `fields` are those of `JobSpec`: model, method, suffix, …
+
+    Args:
+        backend: where the job would run.
+        train: the training examples.
+        validation: examples for `valid_loss`; None for none.
+        hyperparameters: fields of `Hyperparameters`.
+        ledger: what this machine has sent before.
+        max_cost: the most that the job may cost, in US dollars.
+        allow_unknown_cost: let a job of unknown price start all the same.
+        priced: whether to estimate the cost, which counts tokens; `max_cost` asks for it too.
+        again: another job, even where one with this content exists.
+        fields: the rest of the job.
+
+    Raises:
+        ConfigError: an unknown or impossible setting, or a file that cannot be read.
+        UnsupportedError: this backend lacks the method, a hyperparameter, or metadata.
+        DatasetError: a file has errors, or has too few examples for this backend.
+        BackendError: the backend cannot be asked.
+    """
+    spec = _draft(hyperparameters or {}, fields)
+    check_supported(spec, backend.capabilities, backend.name)
+    least = backend.capabilities.min_examples
+    files = {"training_file": _planned(train, spec, backend, ledger, least=least)}
+    if validation is not None:
+        files["validation_file"] = _planned(validation, spec, backend, ledger)
+    spec = spec.model_copy(update={field: str(file.path) for field, file in files.items()})
+    hashes = [file.sha256 for file in files.values()]
+    identity = identity_of(spec, *hashes, salt=secrets.token_hex(8) if again else "")
+    mark(spec, identity, backend.capabilities)  # refuses now what would be refused later
+    existing = None if again else _existing(backend, identity, ledger)
+    plan = Plan(
+        created_at=int(time.time()),
+        backend=backend.name,
+        spec=spec,
+        files=files,
+        identity=identity,
+        adopt=existing and existing.id,
+        max_cost=max_cost,
+        allow_unknown_cost=allow_unknown_cost,
+    )
+    if existing is not None:
+        return plan
+    priced = priced or max_cost is not None
+    return plan.model_copy(
+        update={
+            "notes": preflight(backend, spec, files, today=dt.datetime.now(dt.UTC).date()),
+            "cost": estimate(backend, spec, files) if priced else None,
+        }
+    )
+
+
+def apply(
+    backend: Trainer,
+    plan: Plan,
+    *,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+    say: Say = lambda _sentence: None,
+    retry: RetryPolicy = PATIENCE,
+) -> Job:
+    """Carry a plan out: the job that it is about, made now or before.
+
+    It may be killed anywhere and called again, here or on another machine: there is one job.
+
+    Args:
+        backend: the one that the plan was made for.
+        plan: what to do.
+        ledger: what this machine has sent before.
+        progress: called with (bytes sent, bytes in all) of each file in turn.
+        say: told in a sentence what was found and what takes time.
+        retry: how long to try to create the job, and the clock.
+
+    Raises:
+        StalePlanError: data, job or service have moved since the plan was made.
+        ConfigError: the plan holds errors, or a file cannot be read.
+        CostError: the job could cost more than the plan allows.
+        BackendError: the backend refused a file or the job, or could not be reached.
+    """
+    if plan.backend != backend.name:
+        raise StalePlanError(f"this plan is for {plan.backend}, not for {backend.name}")
+    stamps = {field: _unmoved(file) for field, file in plan.files.items()}
+    with ledger.alone(plan.identity, say) if ledger else nullcontext():
+        if (job := _adopted(backend, plan, ledger, say, retry)) is not None:
+            return job
+        _check_sound(plan)
+        spec = plan.spec
+        for field, file in plan.files.items():
+            sent = ensure_file(
+                backend,
+                file.path,
+                file.sha256,
+                file.bytes,
+                ledger=ledger,
+                progress=progress,
+                sleep=retry.sleep,
+                now=retry.now,
+            )
+            _check_same(file, stamps[field], backend, sent.id)
+            spec = spec.model_copy(update={field: sent.id})
+        return _created(backend, plan, spec, ledger, say, retry)
+
+
+# --- the parts of a plan ------------------------------------------------------------------------
+
+
+def _draft(hyperparameters: Mapping[str, Any], fields: Mapping[str, Any]) -> JobSpec:
+    """The job but for its files, whose places are known only once they are checked."""
+    known = Hyperparameters.model_fields
+    if unknown := sorted(set(hyperparameters) - set(known)):
+        raise ConfigError(f"unknown hyperparameter {unknown[0]!r}", hint=suggest(unknown[0], known))
+    given = {name: value for name, value in fields.items() if value is not None}
+    chosen = build(Hyperparameters, hyperparameters)
+    return build(JobSpec, {**given, "training_file": "to upload", "hyperparameters": chosen})
+
+
+def _planned(
+    source: Source, spec: JobSpec, backend: Trainer, ledger: Ledger | None, *, least: int = 1
+) -> PlannedFile:
+    dataset = _checked(source, spec, backend, least=least)
+    found = dataset.manifest
+    there = find_file(backend, found.sha256, found.bytes, ledger=ledger)
+    return PlannedFile(
+        path=dataset.path if isinstance(source, Dataset) else Path(source),
+        sha256=found.sha256,
+        bytes=found.bytes,
+        examples=found.rows,
+        file_id=there and there.id,
+    )
+
+
+def _checked(source: Source, spec: JobSpec, backend: Trainer, *, least: int) -> Dataset:
+    """`source`, once it is known to hold at least `least` sound examples.
+
+    A `Dataset` is checked again too: by this backend's rules, and as the file is now.
+    """
+    path = Path(source.path if isinstance(source, Dataset) else source)
+    dataset = read(path, target=target_of(backend))
+    found = dataset.manifest
+    method = "supervised" if found.method == "completion" else found.method
+    if method != spec.method:
+        raise DatasetError(
+            f"{path}: these are {found.method} examples, and the method is {spec.method}",
+            hint=f"Choose the method {method}, or another file.",
+        )
+    if found.compression is not None:
+        raise DatasetError(
+            f"{path}: a compressed file can be checked, but not uploaded",
+            hint="Decompress it: gzip -dk FILE, or zstd -d FILE.",
+        )
+    if found.rows < least:
+        raise DatasetError(
+            f"{path}: {found.rows} example(s), but {backend.name} needs at least {least}",
+            hint="Add examples: 50 to 100 good ones are a sound start.",
+        )
+    return dataset
+
+
+def target_of(backend: Trainer) -> str:
+    """Whose rules a dataset is checked by: those of the wire for a service of no known name."""
+    return backend.name if backend.name in TARGETS else "wire"
+
+
+def _existing(backend: Trainer, identity: str, ledger: Ledger | None) -> Job | None:
+    """The job to go on with, by what this machine remembers and what the service lists."""
+    intent = ledger.intent(backend.name, identity) if ledger else None
+    remembered = []
+    if intent is not None and intent.job_id is not None:
+        with suppress(NotFoundError):  # deleted, or another account's
+            remembered = [backend.retrieve(intent.job_id)]
+    return adoptable([*jobs_of(backend, identity), *remembered])
+
+
+# --- carrying it out ----------------------------------------------------------------------------
+
+
+def _adopted(
+    backend: Trainer, plan: Plan, ledger: Ledger | None, say: Say, retry: RetryPolicy
+) -> Job | None:
+    """The job with this content that exists already.
+
+    Raises:
+        StalePlanError: the plan counts on one that has come to nothing since.
+    """
+    job = _existing(backend, plan.identity, ledger)
+    if job is None and plan.adopt is not None:
+        raise StalePlanError(
+            f"job {plan.adopt}, which this plan counts on, has ended without a model",
+            hint="Plan again: a new job would cost money that this plan does not speak of.",
+        )
+    if job is not None:
+        say(f"job {job.id} has this content and is {job.status}: taking it, nothing is sent")
+        job = _creation(backend, plan, plan.spec, retry, say).without_double(job)
+        if ledger is not None:
+            ledger.remember_job(backend.name, plan.identity, job.id)
+    return job
+
+
+def _check_sound(plan: Plan) -> None:
+    """Refuse a plan that says itself why it must not be carried out."""
+    if plan.errors:
+        first = plan.errors[0]
+        raise ConfigError(f"the job cannot run: {first.text}", hint=first.hint)
+    check_budget(plan.cost, plan.max_cost, plan.allow_unknown_cost)
+
+
+def _created(
+    backend: Trainer,
+    plan: Plan,
+    spec: JobSpec,
+    ledger: Ledger | None,
+    say: Say,
+    retry: RetryPolicy,
+) -> Job:
+    spec = mark(spec, plan.identity, backend.capabilities)
+    creation = _creation(backend, plan, spec, retry, say)
+    if ledger is not None:
+        intent = ledger.intent(backend.name, plan.identity)
+        creation.unsure = intent is not None and intent.job_id is None  # killed before the answer
+        ledger.intend(backend.name, plan.identity)
+    try:
+        job = creation.job()
+    except PERMANENT:
+        if ledger is not None and not creation.unsure:
+            ledger.forget(backend.name, plan.identity)
+        raise
+    if ledger is not None:
+        ledger.remember_job(backend.name, plan.identity, job.id)
+    kept = creation.without_double(job)
+    if ledger is not None and kept.id != job.id:
+        ledger.remember_job(backend.name, plan.identity, kept.id)
+    return kept
+
+
+def _creation(
+    backend: Trainer, plan: Plan, spec: JobSpec, retry: RetryPolicy, say: Say
+) -> Creation:
+    found = jobs_of(backend, plan.identity)
+    past = frozenset(job.id for job in found if job.ended and job.status != "succeeded")
+    return Creation(backend, spec, plan.identity, past, retry, say)
+
+
+def _unmoved(file: PlannedFile) -> tuple[int, int]:
+    """The stamp of a file that is the planned one."""
+    stamp = _stamp(file.path)
+    if sha256_of(file.path) != (file.sha256, file.bytes):
+        raise StalePlanError(
+            f"{file.path}: the file has changed since the plan was made", hint="Plan again."
+        )
+    return stamp
+
+
+def _check_same(file: PlannedFile, stamp: tuple[int, int], backend: Trainer, sent: str) -> None:
+    """Make sure that what was sent under the hash in its name is what was hashed."""
+    if _stamp(file.path) == stamp:
+        return
+    if file.file_id is None and backend.capabilities.delete_files:
+        backend.delete_file(sent)
+    raise StalePlanError(f"{file.path}: the file has changed while it was sent", hint="Plan again.")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - one call, of one moment
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    return found.st_size, found.st_mtime_ns
