@@ -162,7 +162,7 @@ def test_lists_lag_and_single_objects_do_not(service: Service, sdk: openai.OpenA
     assert sdk.fine_tuning.jobs.retrieve(job.id).id == job.id
     lists = (sdk.files.list, sdk.fine_tuning.jobs.list)
     for clock[0], lengths, events in ((2.9, [0, 0], 0), (4.9, [0, 0], 2), (5.0, [2, 1], 2)):
-        assert [len(list(each())) for each in lists] == lengths  # type: ignore[operator]
+        assert [len(list(each())) for each in lists] == lengths
         assert len(list(sdk.fine_tuning.jobs.list_events(job.id))) == events
 
 
