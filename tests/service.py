@@ -65,16 +65,17 @@ class Request:
 class Fault:
     """What goes wrong with the next `times` requests of `method` whose path ends with `path`.
 
-    `status` answers without acting; `lost` resets the connection "during" the request's body,
-    "before" or "after" the service acted, or "within" a stream that `cut` ends; `delay` waits
-    that many seconds before acting, `stall` after it, and `trickle` between any 16 bytes of the
-    answer; `rewrite` changes a JSON answer; `body` replaces an answer's bytes; `cut` ends a
-    stream after so many pieces, or an answer after so many bytes.
+    `status` answers without acting, or with `acts` after it; `lost` resets the connection
+    "during" the request's body, "before" or "after" the service acted, or "within" a stream that
+    `cut` ends; `delay` waits that many seconds before acting, `stall` after it, and `trickle`
+    between any 16 bytes of the answer; `rewrite` changes a JSON answer; `body` replaces an
+    answer's bytes; `cut` ends a stream after so many pieces, or an answer after so many bytes.
     """
 
     method: str
     path: str
     status: int | None = None
+    acts: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     lost: str = ""
@@ -437,6 +438,14 @@ ROUTES: Sequence[tuple[str, str, str]] = (
 )
 
 
+def route(method: str, path: str) -> tuple[str, list[str]]:
+    """The action that a request asks for, and the names in its path."""
+    for known, pattern, action in ROUTES:
+        if known == method and (found := re.fullmatch(pattern, path)):
+            return action, [unquote(name) for name in found.groups()]
+    raise BackendError(f"Unknown request URL: {method} {path}", status=404)
+
+
 def _plain(noun: BaseModel) -> Json:
     return noun.model_dump(mode="json", exclude={"sha256"})
 
@@ -543,12 +552,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _faulty(self, request: Request, fault: Fault) -> Any:
         self.service.stopping.wait(fault.delay)
+        if fault.status is None or fault.acts:
+            answer = self._act(request)
+            self.service.acted(request)
+            self.service.stopping.wait(fault.stall)
         if fault.status is not None:
             words = {"message": "broken on purpose", "type": "fault", "code": None, "param": None}
             return {"error": words} if fault.body is None else fault.body
-        answer = self._act(request)
-        self.service.acted(request)
-        self.service.stopping.wait(fault.stall)
         if fault.rewrite is not None:
             return fault.rewrite(answer)
         return answer if fault.body is None else fault.body
@@ -558,12 +568,10 @@ class _Handler(BaseHTTPRequestHandler):
         if sent != f"Bearer {KEY}":
             words = f"Incorrect API key provided: {sent.removeprefix('Bearer ')}."
             raise BackendError(words, status=401, code="invalid_api_key")
-        for method, pattern, action in ROUTES:
-            if method == request.method and (found := re.fullmatch(pattern, request.path)):
-                answer = getattr(self.service, action)(request, *map(unquote, found.groups()))
-                self.service.counts[action] += 1
-                return answer
-        raise BackendError(f"Unknown request URL: {request.method} {request.path}", status=404)
+        action, names = route(request.method, request.path)
+        answer = getattr(self.service, action)(request, *names)
+        self.service.counts[action] += 1
+        return answer
 
     def _request(self, path: str, query: str) -> Request:
         headers = {key.lower(): value for key, value in self.headers.items()}
