@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ftjobs.errors import UnsupportedError
 from ftjobs.schema import (
@@ -139,6 +139,19 @@ class Completer(Protocol):
 @runtime_checkable
 class Backend(Trainer, Completer, Protocol):
     """Both halves, which every backend of ftjobs has."""
+
+
+@runtime_checkable
+class Downloads(Protocol):
+    """A backend that can give large files in constant memory.  Others have `content` alone."""
+
+    def download(self, file_id: str, target: BinaryIO, *, progress: Progress | None = None) -> None:
+        """Write a file to `target`, which holds all bytes before its position already.
+
+        Where the service cannot go on from there, it is begun anew.  After an error, `target`
+        holds what came, and can be given again.  NotFoundError if there is no such file.
+        """
+        ...
 
 
 def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel
 
@@ -37,6 +37,7 @@ from ftjobs.backends.wire.body import (
     read_file,
     read_job,
 )
+from ftjobs.backends.wire.download import range_header, save
 from ftjobs.errors import (
     AuthError,
     ConfigError,
@@ -62,6 +63,7 @@ from ftjobs.schema import (
 )
 
 if TYPE_CHECKING:
+    from httpx2 import Response
     from openai import OpenAI
 
 __all__ = ["WireBackend"]
@@ -144,6 +146,22 @@ class WireBackend:
     def content(self, file_id: str) -> bytes:
         """A file's bytes, as the service has them."""
         return self._retry.call(lambda: self._bytes(file_id), on=TRANSIENT)
+
+    def download(self, file_id: str, target: BinaryIO, *, progress: Progress | None = None) -> None:
+        """Write a file's bytes to `target`, from its position on; see `Downloads`."""
+        save(
+            lambda start: self._content_from(file_id, start),
+            target,
+            self._retry,
+            progress or _silent,
+        )
+
+    @contextmanager
+    def _content_from(self, file_id: str, start: int) -> Iterator[Response]:
+        with self._translated():
+            files = self._client.with_streaming_response.files
+            with files.content(file_id, extra_headers=range_header(start)) as answer:
+                yield answer.http_response
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file."""
