@@ -26,7 +26,7 @@ from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
 from ftjobs.jobs.files import ensure_file, find_file, sha256_of
-from ftjobs.jobs.identity import adoptable, identity_of, jobs_of, mark
+from ftjobs.jobs.identity import adoptable, ended_in_vain, identity_of, jobs_of, mark
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.preflight import Note, preflight
 from ftjobs.schema import Hyperparameters, Job, JobSpec
@@ -136,7 +136,7 @@ def plan_job(
     hashes = [file.sha256 for file in files.values()]
     identity = identity_of(spec, *hashes, salt=secrets.token_hex(8) if again else "")
     mark(spec, identity, backend.capabilities)  # refuses now what would be refused later
-    existing = None if again else _existing(backend, identity, ledger)
+    existing = None if again else adoptable(_found(backend, identity, ledger))
     plan = Plan(
         created_at=int(time.time()),
         backend=backend.name,
@@ -189,8 +189,11 @@ def apply(
         raise StalePlanError(f"this plan is for {plan.backend}, not for {backend.name}")
     stamps = {field: _unmoved(file) for field, file in plan.files.items()}
     with ledger.alone(plan.identity, say) if ledger else nullcontext():
-        if (job := _adopted(backend, plan, ledger, say, retry)) is not None:
-            return job
+        found = _found(backend, plan.identity, ledger)
+        past = frozenset(job.id for job in found if ended_in_vain(job))
+        creation = Creation(backend, plan.spec, plan.identity, past, retry, say)
+        if (job := adoptable(found)) is not None:
+            return _adopted(job, plan, ledger, creation)
         _check_sound(plan)
         spec = plan.spec
         for field, file in plan.files.items():
@@ -206,7 +209,8 @@ def apply(
             )
             _check_same(file, stamps[field], backend, sent.id)
             spec = spec.model_copy(update={field: sent.id})
-        return _created(backend, plan, spec, ledger, say, retry)
+        creation.spec = mark(spec, plan.identity, backend.capabilities)
+        return _created(plan, ledger, creation)
 
 
 # --- the parts of a plan ------------------------------------------------------------------------
@@ -269,83 +273,65 @@ def target_of(backend: Trainer) -> str:
     return backend.name if backend.name in TARGETS else "wire"
 
 
-def _existing(backend: Trainer, identity: str, ledger: Ledger | None) -> Job | None:
-    """The job to go on with, by what this machine remembers and what the service lists."""
+def _found(backend: Trainer, identity: str, ledger: Ledger | None) -> list[Job]:
+    """The jobs with this content, by what the service lists and what this machine remembers."""
+    found = jobs_of(backend, identity)
     intent = ledger.intent(backend.name, identity) if ledger else None
-    remembered = []
-    if intent is not None and intent.job_id is not None:
+    known = intent and intent.job_id
+    if known and known not in {job.id for job in found}:  # lists lag
         with suppress(NotFoundError):  # deleted, or another account's
-            remembered = [backend.retrieve(intent.job_id)]
-    return adoptable([*jobs_of(backend, identity), *remembered])
+            found.append(backend.retrieve(known))
+    return found
 
 
 # --- carrying it out ----------------------------------------------------------------------------
 
 
-def _adopted(
-    backend: Trainer, plan: Plan, ledger: Ledger | None, say: Say, retry: RetryPolicy
-) -> Job | None:
-    """The job with this content that exists already.
+def _adopted(job: Job, plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
+    """The job with this content that exists already, its doubles cancelled."""
+    creation.say(f"job {job.id} has this content and is {job.status}: taking it, nothing is sent")
+    kept = creation.without_double(job)
+    if ledger is not None:
+        ledger.remember_job(plan.backend, plan.identity, kept.id)
+    return kept
+
+
+def _check_sound(plan: Plan) -> None:
+    """Refuse a plan that must not be carried out.
 
     Raises:
-        StalePlanError: the plan counts on one that has come to nothing since.
+        StalePlanError: it counts on a job that has come to nothing since.
+        ConfigError: it says itself why the job cannot run.
+        CostError: the job could cost more than it allows.
     """
-    job = _existing(backend, plan.identity, ledger)
-    if job is None and plan.adopt is not None:
+    if plan.adopt is not None:
         raise StalePlanError(
             f"job {plan.adopt}, which this plan counts on, has ended without a model",
             hint="Plan again: a new job would cost money that this plan does not speak of.",
         )
-    if job is not None:
-        say(f"job {job.id} has this content and is {job.status}: taking it, nothing is sent")
-        job = _creation(backend, plan, plan.spec, retry, say).without_double(job)
-        if ledger is not None:
-            ledger.remember_job(backend.name, plan.identity, job.id)
-    return job
-
-
-def _check_sound(plan: Plan) -> None:
-    """Refuse a plan that says itself why it must not be carried out."""
     if plan.errors:
         first = plan.errors[0]
         raise ConfigError(f"the job cannot run: {first.text}", hint=first.hint)
     check_budget(plan.cost, plan.max_cost, plan.allow_unknown_cost)
 
 
-def _created(
-    backend: Trainer,
-    plan: Plan,
-    spec: JobSpec,
-    ledger: Ledger | None,
-    say: Say,
-    retry: RetryPolicy,
-) -> Job:
-    spec = mark(spec, plan.identity, backend.capabilities)
-    creation = _creation(backend, plan, spec, retry, say)
-    if ledger is not None:
-        intent = ledger.intent(backend.name, plan.identity)
-        creation.unsure = intent is not None and intent.job_id is None  # killed before the answer
-        ledger.intend(backend.name, plan.identity)
+def _created(plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
+    """A new job, with every step on disk before the next is taken."""
+    if ledger is None:
+        return creation.without_double(creation.job())
+    intent = ledger.intent(plan.backend, plan.identity)
+    creation.unsure = intent is not None and intent.job_id is None  # killed before the answer
+    ledger.intend(plan.backend, plan.identity)
     try:
         job = creation.job()
     except PERMANENT:
-        if ledger is not None and not creation.unsure:
-            ledger.forget(backend.name, plan.identity)
+        if not creation.unsure:
+            ledger.forget(plan.backend, plan.identity)
         raise
-    if ledger is not None:
-        ledger.remember_job(backend.name, plan.identity, job.id)
+    ledger.remember_job(plan.backend, plan.identity, job.id)
     kept = creation.without_double(job)
-    if ledger is not None and kept.id != job.id:
-        ledger.remember_job(backend.name, plan.identity, kept.id)
+    ledger.remember_job(plan.backend, plan.identity, kept.id)
     return kept
-
-
-def _creation(
-    backend: Trainer, plan: Plan, spec: JobSpec, retry: RetryPolicy, say: Say
-) -> Creation:
-    found = jobs_of(backend, plan.identity)
-    past = frozenset(job.id for job in found if job.ended and job.status != "succeeded")
-    return Creation(backend, spec, plan.identity, past, retry, say)
 
 
 def _unmoved(file: PlannedFile) -> tuple[int, int]:
