@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def _named(backend: Trainer, sha256: str) -> Iterator[File]:
 
 def _usable(file: File, size: int) -> bool:
     is_whole = file.bytes in (0, size)  # some services leave the size out
-    is_kept = file.expires_at is None or file.expires_at > file.created_at + LEFT
+    is_kept = file.expires_at is None or file.expires_at > time.time() + LEFT
     return is_whole and is_kept and file.status not in UNUSABLE and file.purpose == "fine-tune"
 
 
