@@ -22,7 +22,7 @@ from ftjobs.errors import (
     UnreachableError,
 )
 
-__all__ = ["ERRORS", "QUOTA_CODES", "STATUSES", "translation"]
+__all__ = ["ERRORS", "QUOTA_CODES", "STATUSES", "refusal", "translation"]
 
 ERRORS: Mapping[str, type[BackendError]] = {
     # openai 3.54; the nearest class of an error's own ancestry decides.
@@ -58,6 +58,13 @@ ERRORS: Mapping[str, type[BackendError]] = {
     "ValueError": InvalidRequestError,
 }
 STATUSES: Mapping[int, type[BackendError]] = {402: QuotaError, 408: DeadlineError}
+REFUSALS: Mapping[int, type[BackendError]] = {
+    **STATUSES,
+    401: AuthError,
+    403: AuthError,
+    404: NotFoundError,
+    429: RateLimitError,
+}
 UNSENT = frozenset(
     {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"}
 )
@@ -89,6 +96,40 @@ def translation(error: Exception, name: str, key: str) -> BackendError:
         acted=None if _may_have_acted(error, kind, status) else False,
         should_retry=None if response is None else _should_retry(response.headers),
     )
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], body: object, name: str, key: str
+) -> BackendError:
+    """Our error for an answer that is no success, where no SDK has read it.
+
+    `body` is its JSON, or None.  Services say `{"error": {...}}`, `{"error": "…"}` or, like
+    gRPC's gateways, `{"code": 5, "message": "…"}`.
+    """
+    outer = body if isinstance(body, Mapping) else {}
+    said = outer.get("error", outer)
+    said = said if isinstance(said, Mapping) else {"message": said}
+    code, word = (_word(said.get(field)) for field in ("code", "type"))
+    kind = REFUSALS.get(status) or (ServiceError if status >= 500 else InvalidRequestError)
+    if QUOTA_CODES & {code, word}:
+        kind = QuotaError
+    text = " ".join(str(said.get("message") or said.get("detail") or "").split())
+    text = text.replace(key, "[key]")[:LONGEST_MESSAGE]  # in this order: no half of a key is left
+    return kind(
+        f"{name}: {text or f'HTTP {status}'}",
+        hint=f"Check the key for {name} and what it may do." if kind is AuthError else "",
+        status=status,
+        code=code or word,
+        param=_word(said.get("param")),
+        request_id=headers.get("x-request-id"),
+        retry_after=_retry_after(headers),
+        acted=False if 400 <= status < 500 and status != 408 else None,
+        should_retry=_should_retry(headers),
+    )
+
+
+def _word(value: object) -> str | None:
+    return None if value is None or value == "" else str(value)
 
 
 def _may_have_acted(error: Exception, kind: type[BackendError], status: int | None) -> bool:
