@@ -1,4 +1,8 @@
-"""The cost gate: an upper estimate of what a job costs, held against what it may cost."""
+"""The cost gate: the most that a job can cost, held against what it may cost.
+
+The expected cost is `ftjobs.data.cost`'s.  The upper bound adds what the expectation leaves
+open: tokens that were estimated and not counted, and preferences that may be billed twice.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,49 @@ from pathlib import Path
 from typing import Protocol
 
 from ftjobs.backends.base import Trainer
-from ftjobs.data.cost import Cost, Price
+from ftjobs.data.cost import Cost, Price, dollars, estimate_cost, price_of, shipped
+from ftjobs.data.stats import Statistics, statistics
+from ftjobs.data.tokens import HOSTED, EstimatedCounter, TokenCounter, counter_for, family
+from ftjobs.errors import ConfigError, CostError
 from ftjobs.schema import JobSpec
 
-__all__ = ["Estimate", "Planned", "check_budget", "estimate"]
+__all__ = ["Estimate", "Planned", "check_budget", "counter_of", "estimate"]
+
+KNOWN_TOKENIZER, UNKNOWN_TOKENIZER = 2.0, 4.0
+"""How many times its estimate a text's tokens may be, by what `ftjobs.data.estimate` measured:
+random letters in a vocabulary that it was fitted to, and rare scripts in a small one."""
 
 
 class Planned(Protocol):
-    """A checked file of a job; `bytes` is its size."""
+    """A checked file of a job."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """Where it is on this machine."""
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """Of its bytes."""
 
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """Its size."""
 
     @property
-    def examples(self) -> int: ...
+    def examples(self) -> int:
+        """Its rows."""
 
 
 class Estimate(Cost):
-    """A `Cost` with an upper bound, for `Plan.cost` (annotate it so, or the bound is not kept).
+    """What a job is expected to cost, and the most that it can.
 
-    `margin` is the factor between the expected tokens and the most there can be; `most_usd` is
-    the upper bound in US dollars, None where nobody knows.
+    `margin` is how many times the billed tokens there can be at most, and `most_usd` what those
+    cost in US dollars.  `unknown` says why `usd` and `most_usd` are None.
     """
 
     margin: float = 1.0
     most_usd: float | None = None
+    unknown: str = ""
 
 
 def estimate(
@@ -47,22 +63,142 @@ def estimate(
     *,
     prices: Mapping[str, Price] | None = None,
 ) -> Estimate:
-    """What a job is expected to cost, and the most that it can.
+    """What a job is expected to cost, and the most that it can; one pass over each billed file.
+
+    A price that ships with ftjobs holds only at its own service; a user's own holds anywhere.
+    A validation file that is billed is taken to be evaluated once an epoch.
 
     Args:
         backend: where the job would run.
         spec: the job; the ids of its files do not matter.
         files: what it would train and validate on, by the spec's field.
-        prices: by model; None takes those that ship with ftjobs (`ftjobs.data.cost.load_prices`
-            adds the user's own).
+        prices: by model (`ftjobs.data.cost.load_prices`); None takes those that ship with ftjobs.
+
+    Raises:
+        ConfigError: a file cannot be read.
     """
-    raise NotImplementedError
+    local = backend.name == "local"
+    known = {} if local else _prices_at(backend.name, prices)
+    counter = counter_of(backend, spec.model)
+    train = files["training_file"]
+    found = statistics(train.path, counter)
+    billed = [(train, found)]
+    epochs, given = _epochs(spec, train, local=local)
+    price = price_of(spec.model, known)
+    if price is not None and price.validation and (extra := files.get("validation_file")):
+        billed.append((extra, statistics(extra.path, counter)))
+    cost = estimate_cost(
+        found,
+        spec.model,
+        epochs=epochs,
+        prices=known,
+        local=local,
+        validation=billed[-1][1] if len(billed) > 1 else None,
+        evaluations=epochs,
+    )
+    cost = cost.model_copy(update={"epochs_given": given})
+    return _bounded(cost, spec, billed, backend.name)
 
 
 def check_budget(cost: Cost | None, max_cost: float | None, allow_unknown: bool = False) -> None:
-    """Let a job pass whose upper estimate is at most `max_cost` US dollars; None allows any.
+    """Let a job pass whose upper bound is at most `max_cost` US dollars; None lets any pass.
 
     Raises:
         CostError: it could cost more, or nobody knows and `allow_unknown` is not set.
     """
-    raise NotImplementedError
+    if max_cost is None:
+        return
+    most = None if cost is None else _most(cost)
+    if cost is None or most is None:
+        if allow_unknown:
+            return
+        reason = getattr(cost, "unknown", "") or "no price is known"
+        raise CostError(
+            f"nobody knows what this job costs ({reason}), and it may cost {dollars(max_cost)}",
+            hint="Write the price down in prices.toml, or allow it with --allow-unknown-cost.",
+        )
+    if not most <= max_cost:
+        expected = dollars(cost.usd or 0.0)
+        raise CostError(
+            f"this job can cost {dollars(most)} ({expected} is expected), and it may cost "
+            f"{dollars(max_cost)}",
+            hint="Raise the limit, train for fewer epochs or on fewer examples.",
+        )
+
+
+def _most(cost: Cost) -> float | None:
+    return cost.most_usd if isinstance(cost, Estimate) else cost.usd
+
+
+def counter_of(backend: Trainer, model: str) -> TokenCounter:
+    """The exact counter of a model's tokens if this machine has it, else an estimate."""
+    if backend.name != "local":
+        return counter_for(model)
+    from ftjobs.backends.local import tokens
+    from ftjobs.backends.local.backend import LocalBackend
+
+    if not isinstance(backend, LocalBackend):
+        return counter_for(model)
+    try:
+        return tokens.counter_for(model, backend.settings.cache)
+    except ConfigError as error:
+        return EstimatedCounter(note=error.message)
+
+
+def _prices_at(service: str, prices: Mapping[str, Price] | None) -> dict[str, Price]:
+    """The prices that hold at a service: its own, and those that a user wrote down."""
+    ours = shipped()
+    known = ours if prices is None else prices
+    return {
+        model: price
+        for model, price in known.items()
+        if price.service.casefold() == service.casefold() or price != ours.get(model)
+    }
+
+
+def _epochs(spec: JobSpec, train: Planned, *, local: bool) -> tuple[int, bool]:
+    """Passes over the file, and whether they were chosen."""
+    chosen = spec.hyperparameters.n_epochs
+    if isinstance(chosen, int):
+        return chosen, True
+    if local:
+        from ftjobs.backends.local.tokens import auto_epochs
+    else:
+        from ftjobs.data.cost import auto_epochs
+    return auto_epochs(max(1, train.examples)), False
+
+
+def _bounded(
+    cost: Cost, spec: JobSpec, billed: list[tuple[Planned, Statistics]], service: str
+) -> Estimate:
+    values = cost.model_dump(exclude={"usd"})
+    if cost.local:
+        return Estimate(**values, usd=0.0, most_usd=0.0)
+    if unknown := _unknown(cost, spec, billed, service):
+        return Estimate(**values, usd=None, unknown=unknown)
+    most = sum(_most_tokens(cost, spec, *one) for one in billed) * cost.epochs
+    margin = max(1.0, most / max(1, cost.billed_tokens))
+    return Estimate(**values, usd=cost.usd, margin=margin, most_usd=(cost.usd or 0.0) * margin)
+
+
+def _unknown(
+    cost: Cost, spec: JobSpec, billed: list[tuple[Planned, Statistics]], service: str
+) -> str:
+    """Why nobody knows what a job costs; "" if that is known."""
+    if cost.price is None:
+        return f"there is no price for {cost.model} at {service}"
+    if spec.method == "reinforcement":
+        return "reinforcement jobs are billed by time"
+    if any(found.images for _, found in billed):
+        return "how many tokens an image has is not known"
+    return ""
+
+
+def _most_tokens(cost: Cost, spec: JobSpec, file: Planned, found: Statistics) -> int:
+    """The most tokens that a pass over a file can bill: never more than one for each byte."""
+    tokens = found.tokens.total if found.tokens else 0
+    margin = 1.0
+    if not found.exact:
+        margin = KNOWN_TOKENIZER if family(cost.model) in HOSTED else UNKNOWN_TOKENIZER
+    most = file.bytes if found.uncounted else min(file.bytes, round(tokens * margin))
+    return most * 2 if spec.method == "dpo" else most  # the prompt, with either output
