@@ -10,8 +10,6 @@ What differs between services is data: `ftjobs.backends.profiles`.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import json
 import os
@@ -26,6 +24,7 @@ from pydantic import BaseModel
 
 from ftjobs.backends.base import Progress, check_supported
 from ftjobs.backends.profiles import PROFILES, Profile, check_url
+from ftjobs.backends.results import plain_csv
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
 from ftjobs.backends.translation import translation
 from ftjobs.backends.wire.body import (
@@ -228,7 +227,7 @@ class WireBackend:
     def result_file(self, job: Job) -> bytes:
         """The metrics CSV; services that send it in base64 are undone."""
         for file_id in job.result_files:
-            return _plain_csv(self.content(file_id))
+            return plain_csv(self.content(file_id))
         raise NotFoundError(f"job {job.id} has no result file")
 
     # --- models and answers -------------------------------------------------------------------
@@ -422,16 +421,6 @@ def _chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) 
         for message in messages
     ]
     return {"model": model, "messages": said, **drawn}
-
-
-def _plain_csv(data: bytes) -> bytes:
-    if data.startswith(b"step,"):
-        return data
-    try:
-        decoded = base64.b64decode(b"".join(data.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return data
-    return decoded if decoded.startswith(b"step,") else data
 
 
 def _silent(done: int, total: int) -> None:
