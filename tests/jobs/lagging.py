@@ -46,11 +46,15 @@ class Trouble:
 
 @dataclass
 class Troubled(FakeBackend):
-    """A `FakeBackend` in whose lists a job appears `lag` seconds after it was created."""
+    """A `FakeBackend` in whose lists a job appears `lag` seconds after it was created.
+
+    `troubles` are those of the next calls by method; `then` come into force with the first create.
+    """
 
     clock: Clock
     lag: float = 0.0
     troubles: dict[str, list[Trouble | None]] = field(default_factory=dict)
+    then: dict[str, list[Trouble | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__(capabilities=EVERYTHING.model_copy(update={"list_lag": LAG}))
@@ -59,6 +63,8 @@ class Troubled(FakeBackend):
 
     def create(self, spec: JobSpec) -> Job:
         self.posts += 1
+        self.troubles |= self.then
+        self.then = {}
         return self._troubled("create", lambda: self._create(spec))
 
     def cancel(self, job_id: str) -> Job:

@@ -105,7 +105,7 @@ def test_an_outage_that_outlasts_patience_says_that_running_again_is_safe(train:
     endless: list[Trouble | None] = [lost(UnreachableError("reset"))]
     endless += [lost(UnreachableError("reset"), acted=False) for _ in range(400)]
     backend = Troubled(Clock(), 0.0, {"create": endless})
-    backend.troubles["jobs"] = [None, None, *endless[1:]]
+    backend.then["jobs"] = [*endless[1:]]
     with pytest.raises(UnreachableError) as caught:
         run(backend, train)
     assert "again" in caught.value.hint
@@ -162,7 +162,7 @@ def test_a_double_that_cannot_be_cancelled_is_named(train: Path) -> None:
 
 def test_an_answer_is_kept_though_doubles_cannot_be_looked_for(train: Path) -> None:
     backend = Troubled(Clock())
-    backend.troubles["jobs"] = [None, None, lost(ServiceError("500"), acted=False)]
+    backend.then["jobs"] = [lost(ServiceError("500"), acted=False)]
     said: list[str] = []
     job = submit(backend, train, model="fake-base", say=said.append, retry=backend.clock.retry())
     assert job.id == backend.truth[0].id

@@ -8,8 +8,9 @@ import pytest
 from ftjobs.backends.base import Progress
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.data import read
-from ftjobs.errors import ConfigError, DatasetError, ServiceError, UnsupportedError
-from ftjobs.jobs.submit import submit, target_of
+from ftjobs.errors import ConfigError, DatasetError, UnsupportedError
+from ftjobs.jobs.plan import target_of
+from ftjobs.jobs.submit import submit
 from ftjobs.schema import Capabilities, File, Job, JobSpec
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -65,15 +66,7 @@ def test_one_spec_is_built_and_sent_once_after_the_files() -> None:
     assert backend.content(spec.training_file) == TRAIN.read_bytes()
     assert backend.content(str(spec.validation_file)) == VALID.read_bytes()
     assert spec.hyperparameters.given() == {"n_epochs": 2}
-    assert (job.metadata, job.suffix) == ({"team": "a"}, "s")
-
-
-def test_a_failed_create_is_not_repeated() -> None:
-    backend = Recorder()
-    backend.fail_next("create", ServiceError("internal error"))
-    with pytest.raises(ServiceError):
-        submit(backend, TRAIN, model="fake-base")
-    assert sum(isinstance(sent, JobSpec) for sent in backend.sent) == 1
+    assert (job.metadata["team"], job.suffix) == ("a", "s")
 
 
 def test_progress_is_told_of_every_file() -> None:
@@ -177,18 +170,3 @@ def test_a_compressed_file_is_refused_before_anything_is_sent(tmp_path: Path) ->
         submit(backend, path, model="fake-base")
     assert "gzip -d" in caught.value.hint
     assert backend.sent == []
-
-
-def test_a_file_that_changes_during_the_upload_starts_no_job(tmp_path: Path) -> None:
-    class Changing(Recorder):
-        def upload(self, path: Path, **options: Any) -> File:
-            uploaded = super().upload(path, **options)
-            path.write_text(path.read_text("utf-8") + "\n", "utf-8")
-            return uploaded
-
-    path = tmp_path / "train.jsonl"
-    path.write_bytes(TRAIN.read_bytes())
-    backend = Changing()
-    with pytest.raises(DatasetError, match="has changed since it was checked"):
-        submit(backend, path, model="fake-base")
-    assert backend.sent == [path]
