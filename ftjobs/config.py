@@ -10,11 +10,15 @@ working folder upwards), the user's `config.toml`, default.  The environment is 
 | `home`    | `FTJOBS_HOME`     | the platform's data folder: the local store    |
 | `cache`   | `FTJOBS_CACHE`    | the platform's cache folder: converted models  |
 | `display` | `FTJOBS_DISPLAY`  | `auto`: one of auto, full, plain, json, quiet  |
+
+The files may also hold services of one's own, `[profiles.NAME]`; see docs/how-to/hosted.md.  A
+project's file is not trusted with keys: it may have come with a cloned repository.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,16 +27,48 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ftjobs.errors import ConfigError
 
 Display = Literal["auto", "full", "plain", "json", "quiet"]
 DISPLAYS: tuple[str, ...] = get_args(Display)
+SETTINGS = ("backend", "home", "cache", "display")
+"""What files and environment may set."""
+
+PROJECT_FILE = "ftjobs.toml"
+
+
+class OwnProfile(BaseModel):
+    """`[profiles.NAME]` as it was written; `ftjobs.backends.profiles` knows its fields.
+
+    `source` is the file that says it; `from_project` whether that is a project's `ftjobs.toml`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fields: Mapping[str, Any] = Field(repr=False)
+    source: str = "Settings"
+    from_project: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _speakable(cls, value: str) -> str:
+        if value == "local" or not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
+            raise ValueError(
+                f"{value!r} cannot be the name of a profile: small letters, digits, - and _; "
+                "local is taken"
+            )
+        return value
 
 
 class Settings(BaseModel):
-    """Settings in force.  `home` and `cache` are absolute."""
+    """Settings in force.  `home` and `cache` are absolute.
+
+    `profiles` are services of one's own, the strongest last; in Python they may be given as
+    `{"lab": {"base_url": …}}`.  `from_project` names the settings that a project's file chose.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +76,13 @@ class Settings(BaseModel):
     home: Path
     cache: Path
     display: Display = "auto"
+    profiles: tuple[OwnProfile, ...] = ()
+    from_project: frozenset[str] = frozenset()
+
+    @field_validator("profiles", mode="before")
+    @classmethod
+    def _tables(cls, value: Any) -> Any:
+        return _profiles(value) if isinstance(value, Mapping) else value
 
     @field_validator("home", "cache")
     @classmethod
@@ -69,14 +112,18 @@ class Settings(BaseModel):
         with suppress(RuntimeError):  # a user without a home folder: it must be said, then
             values["home"] = platformdirs.user_data_path("ftjobs", appauthor=False)
             values["cache"] = platformdirs.user_cache_path("ftjobs", appauthor=False)
+        profiles: list[OwnProfile] = []
         for path in _files(cwd):
-            values |= _read(path, allowed=set(cls.model_fields))
-        for name in cls.model_fields:
-            if value := environ.get(f"FTJOBS_{name.upper()}"):
-                values[name] = value
-        values |= {name: value for name, value in overrides.items() if value is not None}
+            found = _read(path)
+            profiles += found.pop("profiles", ())
+            chosen = found.keys() if path.name == PROJECT_FILE else ()
+            values |= {**found, "from_project": frozenset(chosen)}
+        flags = {name: value for name, value in overrides.items() if value is not None}
+        named = ((name, environ.get(f"FTJOBS_{name.upper()}")) for name in SETTINGS)
+        stronger = {name: value for name, value in named if value} | flags
+        values["from_project"] = frozenset(values.get("from_project", ())) - stronger.keys()
         try:
-            return cls(**values)
+            return cls(**{"profiles": profiles, **values, **stronger})
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
@@ -84,6 +131,10 @@ class Settings(BaseModel):
                 f"setting {name!r}: {first['msg']}",
                 hint=f"It comes from a flag, FTJOBS_{name.upper()}, ftjobs.toml or config.toml.",
             ) from None
+
+    def trusts(self, backend: str) -> bool:
+        """Whether `backend` is the user's own word, and not that of a project's file."""
+        return "backend" not in self.from_project or backend != self.backend
 
 
 def _files(cwd: Path | None) -> Iterator[Path]:
@@ -94,7 +145,7 @@ def _files(cwd: Path | None) -> Iterator[Path]:
             yield user_file
     with suppress(FileNotFoundError):  # the working folder is gone
         folder = cwd or Path.cwd()
-        found = (parent / "ftjobs.toml" for parent in (folder, *folder.parents))
+        found = (parent / PROJECT_FILE for parent in (folder, *folder.parents))
         yield from islice(filter(_is_file, found), 1)
 
 
@@ -105,17 +156,43 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read(path: Path, *, allowed: set[str]) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    if unknown := sorted(set(values) - allowed):
-        raise ConfigError(
-            f"{path}: unknown setting {unknown[0]!r}", hint=f"Known: {', '.join(sorted(allowed))}."
-        )
+    if unknown := sorted(values.keys() - {*SETTINGS, "profiles"}):
+        known = ", ".join(sorted([*SETTINGS, "profiles"]))
+        raise ConfigError(f"{path}: unknown setting {unknown[0]!r}", hint=f"Known: {known}.")
     for name in ("home", "cache"):  # relative to the file that says it, not to the working folder
         value = values.get(name)
         if isinstance(value, str) and not value.startswith("~"):
             values[name] = path.parent / value
+    try:
+        values["profiles"] = _profiles(values.get("profiles", {}), path)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     return values
+
+
+def _profiles(tables: Any, path: Path | None = None) -> list[OwnProfile]:
+    """The profiles of a settings file, or of code.  ValueError if they are none."""
+    if not isinstance(tables, Mapping):
+        raise ValueError("profiles: each is a table, [profiles.NAME]")  # noqa: TRY004 - pydantic
+    found = []
+    for name, fields in tables.items():
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"profiles.{name}: it is a table, [profiles.{name}]")  # noqa: TRY004
+        try:
+            found.append(
+                OwnProfile(
+                    name=name,
+                    fields=fields,
+                    source=str(path or "Settings"),
+                    from_project=path is not None and path.name == PROJECT_FILE,
+                )
+            )
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"profiles: {reason}") from None
+    return found

@@ -1,0 +1,89 @@
+"""Where keys come from: the environment first, then the system's keyring; never a flag or a file.
+
+A key is bound to a host by its name: `FTJOBS_KEY_LLM_EXAMPLE_COM` (dots become `_`, hyphens
+`__`, as in Terraform's TF_TOKEN_…), or in the keyring by the host as user name.  Such keys go to
+that host and nowhere else, so they are the only ones that a service named by a project's
+`ftjobs.toml` gets; a cloned repository cannot redirect `OPENAI_API_KEY`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from ftjobs.backends.profiles import ANY_URL, Choice, is_loopback
+from ftjobs.errors import AuthError
+
+__all__ = ["SERVICE", "find_key", "host_variable"]
+
+SERVICE = "ftjobs"
+"""The service under which the keyring holds keys; user names are profiles and hosts."""
+
+_HOSTNAME = re.compile(r"(?!-)[a-z0-9-]+(?<!-)(\.(?!-)[a-z0-9-]+(?<!-))*")
+
+
+def find_key(name: str, choice: Choice, environ: Mapping[str, str]) -> str:
+    """The key for a service.
+
+    Args:
+        name: the profile's name, or the base URL.
+        choice: the profile with its place filled in, and whether that place is trusted.
+        environ: the environment.
+
+    Raises:
+        AuthError: there is none; the message says which variable, and what to type.
+    """
+    host = urlsplit(choice.profile.base_url).hostname or ""
+    variables = _variables(choice, host)
+    for variable in variables:
+        if key := environ.get(variable, "").strip():
+            return key
+    users = [name, host] if choice.trusted and "://" not in name else [host]
+    why = ""
+    try:
+        for user in users:
+            if key := _from_keyring(user).strip():
+                return key
+    except _NoKeyring as error:
+        why = f" ({error})"
+    raise _missing(name, variables, users[0], why)
+
+
+def host_variable(host: str) -> str | None:
+    """The variable that binds a key to `host`; None where its name would not be its own."""
+    if not _HOSTNAME.fullmatch(host):
+        return None  # an IPv6 address, or letters that would fall together
+    return "FTJOBS_KEY_" + host.replace("-", "__").replace(".", "_").upper()
+
+
+def _variables(choice: Choice, host: str) -> list[str]:
+    """The variables to look in.  Where the place is not trusted, only one bound to it will do."""
+    bound = [variable] if (variable := host_variable(host)) else []
+    if choice.trusted:
+        return [*bound, *choice.profile.key_variables]
+    return [*bound, *(ANY_URL.key_variables if is_loopback(host) else ())]
+
+
+class _NoKeyring(Exception):
+    """Why the keyring could not be read."""
+
+
+def _from_keyring(user: str) -> str:
+    try:
+        import keyring
+    except ImportError:
+        raise _NoKeyring("the keyring needs: pip install 'ftjobs[keyring]'") from None
+    try:
+        return keyring.get_password(SERVICE, user) or ""
+    except Exception as error:  # noqa: BLE001 - each system's keyring raises errors of its own
+        raise _NoKeyring(f"the keyring cannot be read: {type(error).__name__}") from None
+
+
+def _missing(name: str, variables: list[str], user: str, why: str) -> AuthError:
+    unset = f"{' and '.join(variables)} are not set" if variables else "no variable can hold it"
+    ways = [*(f"set {variable}" for variable in variables[-1:]), f"keyring set {SERVICE} {user}"]
+    return AuthError(
+        f"no key for {name}: {unset}, and the keyring has none{why}",
+        hint=f"Do one of: {'; '.join(ways)}",
+    )
