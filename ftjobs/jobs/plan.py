@@ -290,6 +290,8 @@ def _found(backend: Trainer, identity: str, ledger: Ledger | None) -> list[Job]:
 def _adopted(job: Job, plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
     """The job with this content that exists already, its doubles cancelled."""
     creation.say(f"job {job.id} has this content and is {job.status}: taking it, nothing is sent")
+    if job.status == "succeeded" and not job.fine_tuned_model:
+        creation.say("its model is gone; submit again with `again` (--again) to train another")
     kept = creation.without_double(job)
     if ledger is not None:
         ledger.remember_job(plan.backend, plan.identity, kept.id)
