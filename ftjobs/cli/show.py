@@ -6,14 +6,16 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import UTC, datetime
 from types import FrameType
 
 import click
 
 from ftjobs.reports.cells import clean, table
+from ftjobs.reports.words import span as span
+from ftjobs.reports.words import when as when
 
 
 def say(message: str) -> None:
@@ -55,30 +57,6 @@ def show_pairs(pairs: Sequence[tuple[str, object]]) -> None:
         click.echo(f"{name:<{longest}}  {clean_line(value)}")
 
 
-def when(seconds: int | None) -> str:
-    """A Unix time as ISO 8601 in UTC; "" for none."""
-    if seconds is None:
-        return ""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return str(seconds)
-
-
-def span(seconds: float) -> str:
-    """A length of time in words: 45 s, 3 min 12 s, 2 h 5 min, 3 d 4 h."""
-    whole = round(seconds)
-    for size, unit, smaller, small in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
-
-
 def size(count: int) -> str:
     """A number of bytes in words."""
     value = float(count)
@@ -94,20 +72,55 @@ def can_redraw(environ: Mapping[str, str]) -> bool:
     return not environ.get("CI") and environ.get("TERM") != "dumb"
 
 
+Move = Callable[[int, int], None]
+EVERY = 10.0  # seconds between two lines about a transfer, where no bar can be drawn
+
+
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if that is a terminal that can draw, and a function to move it."""
+def progress_bar(label: str, *, in_bytes: bool = False) -> Iterator[Move]:
+    """A bar on standard error, if that is a terminal that can draw, and a function to move it.
+
+    With `in_bytes` the bar says how much of how much is done and how fast; where none can be
+    drawn, lines say it.
+    """
     can_draw = sys.stderr.isatty() and can_redraw(os.environ)
     with (
         terminated_cleanly() if can_draw else nullcontext(),
-        click.progressbar(length=0, label=label, file=sys.stderr, hidden=not can_draw) as bar,
+        click.progressbar(
+            length=0,
+            label=label,
+            file=sys.stderr,
+            hidden=not can_draw,
+            item_show_func=(lambda words: words) if in_bytes else None,
+        ) as bar,
     ):
+        started = said = time.monotonic()
+        first = 0
 
         def move(done: int, total: int) -> None:
+            nonlocal started, said, first
+            now = time.monotonic()
+            if done < bar.pos:  # the next file
+                bar.finished, bar.avg, bar.pos = False, [], done
+                started, first = now, done
+            words = transfer(done, total, done - first, now - started) if in_bytes else None
             bar.length = total
-            bar.update(done - bar.pos)
+            bar.update(done - bar.pos, words)
+            if words and not can_draw and now - said >= EVERY:
+                said = now
+                say(f"{label}: {words}")
 
         yield move
+
+
+def transfer(done: int, total: int, moved: int, seconds: float) -> str:
+    """How far a transfer is, how fast, and for how long yet: `moved` bytes took `seconds`."""
+    words = f"{size(done)} of {size(total)}" if total else size(done)
+    if moved <= 0 or seconds < 1:
+        return words
+    rate = moved / seconds
+    left = f", {span((total - done) / rate)} left" if total > done else ""
+    return f"{words}, {size(round(rate))}/s{left}"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ line feed as it is, a property neither these nor `:` and `,`.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,6 +22,7 @@ from ftjobs.reports.dataset._words import (
     place,
     verdict,
 )
+from ftjobs.reports.markdown import escaped, fitting
 from ftjobs.schema import Issue
 
 MOST_ANNOTATIONS = 10
@@ -99,7 +99,7 @@ def _property(text: str) -> str:
 def summary(reports: Sequence[Report], *, most_bytes: int = SUMMARY_BYTES) -> str:
     """Markdown for the summary of a step, of at most `most_bytes` bytes in UTF-8."""
     lines = ["### Dataset check", "", *_codes(groups(reports)), *_files(reports)]
-    return "".join(_fitting(lines, most_bytes))
+    return "".join(fitting(lines, most_bytes))
 
 
 def _codes(found: Sequence[Group]) -> Iterator[str]:
@@ -111,29 +111,11 @@ def _codes(found: Sequence[Group]) -> Iterator[str]:
         first = group.issues[0]
         count = f"{len(group.issues):,}"
         cells = (group.rule.title, place(first), first.hint)
-        texts = " | ".join(map(_markdown, cells))
+        texts = " | ".join(map(escaped, cells))
         yield f"| {group.rule.code} | {group.severity} | {count} | {texts} |"
     yield ""
 
 
 def _files(reports: Iterable[Report]) -> Iterator[str]:
     for report in reports:
-        yield f"* {'✅' if report.ok else '❌'} {_markdown(verdict(report))}"
-
-
-def _markdown(text: str) -> str:
-    """Text that means nothing in Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&@$])", r"\\\1", one_line(text))
-
-
-def _fitting(lines: Iterable[str], most: int) -> Iterator[str]:
-    """The lines, as many as fit, and a remark if that is not all."""
-    remark = "* …\n"
-    room = most - len(remark.encode())
-    for line in lines:
-        size = len(line.encode(errors="replace")) + 1
-        if size > room:
-            yield remark if most >= len(remark.encode()) else ""
-            return
-        room -= size
-        yield line + "\n"
+        yield f"* {'✅' if report.ok else '❌'} {escaped(verdict(report))}"

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from ftjobs.data import RULES, Report, Rule
 from ftjobs.data.rules import Severity
-from ftjobs.reports.cells import clean
+from ftjobs.reports.markdown import one_line as one_line
+from ftjobs.reports.words import many as many
 from ftjobs.schema import Issue
 
 NARROWEST, WIDEST = 24, 120
@@ -48,11 +49,6 @@ def errors_first(issues: Iterable[Issue]) -> list[Issue]:
     return sorted(issues, key=lambda issue: _RANK[issue.severity])
 
 
-def one_line(text: str) -> str:
-    """Untrusted text as one line that moves no cursor."""
-    return " ".join(clean(text).split("\n"))
-
-
 def place(issue: Issue) -> str:
     """`file:line:column`, as far as there is one."""
     parts = (one_line(issue.path), issue.line, issue.column)
@@ -83,11 +79,6 @@ def repair(group: Group) -> str:
     if "safe" in kinds:
         return "--fix may repair it"
     return "--fix --unsafe-fixes may repair it" if "unsafe" in kinds else ""
-
-
-def many(count: int, noun: str) -> str:
-    """A number and its noun, in the plural where that is due."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def listed(words: Sequence[str]) -> str:

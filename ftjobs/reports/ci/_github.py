@@ -1,0 +1,105 @@
+"""GitHub Actions: workflow commands and the lines of GITHUB_OUTPUT.
+
+Escaping and reading are those of the runner (actions/runner, `ActionCommand.cs` and
+`FileCommandManager.cs`): the data of a command holds no `%`, carriage return or line feed as it
+is, a property neither these nor `:` and `,`; a value in GITHUB_OUTPUT ends at a line that is its
+delimiter, so the delimiter is one that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ftjobs.reports.ci._outcome import Outcome
+from ftjobs.reports.markdown import one_line
+from ftjobs.reports.words import many, span
+
+MOST_ANNOTATIONS = 10
+"""Annotations of each level that GitHub shows of a step.  As many are made of all levels."""
+
+LONGEST = 2_000
+"""Characters of an annotation; the rest is cut."""
+
+LEVELS = {"failed": "error", "cancelled": "warning", "unfinished": "warning", "succeeded": "notice"}
+RANK = ("error", "warning", "notice")
+EVENT_LEVELS = {"error": "error", "warn": "warning", "warning": "warning"}
+
+Said = tuple[str, str, str]
+"""Level, title and text of an annotation."""
+
+
+def workflow_commands(outcomes: Sequence[Outcome], *, most: int = MOST_ANNOTATIONS) -> str:
+    """Workflow commands, errors first, at most `most` of them, then how many are left out."""
+    said = [*map(_verdict, outcomes), *(one for outcome in outcomes for one in _events(outcome))]
+    ranked = sorted(dict.fromkeys(said), key=lambda one: RANK.index(one[0]))
+    lines = [_command(*one) for one in ranked[:most]]
+    if left_out := len(ranked) - len(lines):
+        lines.append(f"Not annotated: {many(left_out, 'more message')}.")
+    return "\n".join(lines)
+
+
+def _verdict(outcome: Outcome) -> Said:
+    title = f"Fine-tuning job {outcome.headline}"
+    return LEVELS[outcome.verdict], title, "\n".join(_story(outcome))
+
+
+def _story(outcome: Outcome) -> Iterator[str]:
+    job = outcome.job
+    model = f", model {job.fine_tuned_model}" if job.fine_tuned_model else ""
+    yield f"{job.id} after {span(outcome.seconds)}{model}"
+    if outcome.reason:
+        yield outcome.reason
+    if known := outcome.failure:
+        yield f"{known.cause} {known.remedy}"
+    if outcome.verdict == "unfinished":
+        yield "It runs on. Watch it again, in this run or in a later one."
+
+
+def _events(outcome: Outcome) -> Iterator[Said]:
+    """What the service warned of; the error that ended the job is in the verdict already."""
+    for event in outcome.progress.tail:
+        level = EVENT_LEVELS.get(event.level)
+        error = outcome.job.error
+        if level and not (error and event.message == error.message):
+            yield level, f"Fine-tuning job {outcome.job.id}", event.message
+
+
+def _command(level: str, title: str, text: str) -> str:
+    said = "%0A".join(_data(line) for line in text.split("\n"))
+    return f"::{level} title={_property(title)}::{said}"
+
+
+def _data(text: str) -> str:
+    line = one_line(text)
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line.replace("%", "%25")  # one line holds no line end that would need it
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def outputs(
+    outcomes: Sequence[Outcome], *, token: Callable[[], str] = lambda: secrets.token_hex(16)
+) -> str:
+    """The lines of GITHUB_OUTPUT: job-id, status, fine-tuned-model and identity.
+
+    Args:
+        outcomes: the jobs; of several, a value has a line for each, in this order.
+        token: makes the part of a delimiter that nobody can guess.
+    """
+    return "".join(
+        f"{name}<<ftjobs_{(end := token())}\n{value}\nftjobs_{end}\n"
+        for name, value in _values(outcomes).items()
+    )
+
+
+def _values(outcomes: Sequence[Outcome]) -> Mapping[str, str]:
+    columns = {
+        "job-id": [outcome.job.id for outcome in outcomes],
+        "status": [outcome.job.status for outcome in outcomes],
+        "fine-tuned-model": [outcome.job.fine_tuned_model or "" for outcome in outcomes],
+        "identity": [outcome.identity for outcome in outcomes],
+    }
+    return {name: "\n".join(map(one_line, values)) for name, values in columns.items()}

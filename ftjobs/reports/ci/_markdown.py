@@ -1,0 +1,86 @@
+"""Jobs as Markdown: the summary of a step, and the body of a comment.
+
+Whatever a service or a model said stands in code spans (`ftjobs.reports.markdown`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from ftjobs.backends.failures import Failure
+from ftjobs.reports.ci._outcome import Outcome, number
+from ftjobs.reports.markdown import code, escaped, fitting, table
+
+SUMMARY_BYTES = 2**20
+"""The largest summary of a step; GitHub refuses a larger one as a whole."""
+
+COMMENT_BYTES = 65_536
+"""GitHub takes as many characters of a comment; as many bytes are never more."""
+
+POINTS = 50
+"""Checkpoints that are listed; the last ones."""
+
+SIGNS = {"succeeded": "✅", "failed": "❌", "cancelled": "🚫", "unfinished": "⏳"}
+
+
+def summary(outcomes: Sequence[Outcome], *, most_bytes: int = SUMMARY_BYTES) -> str:
+    """Markdown for the summary of a step, of at most `most_bytes` bytes in UTF-8."""
+    return "".join(fitting(_body(outcomes), most_bytes))
+
+
+def comment(outcomes: Sequence[Outcome]) -> str:
+    """Markdown for a comment, of at most 65,536 characters.
+
+    Its first line is hidden and the same for the same content: `<!-- ftjobs job IDENTITY -->`.
+    A bot looks for it, and edits that comment instead of writing another one.
+    """
+    keys = [outcome.identity or outcome.job.id for outcome in outcomes]
+    return "".join(fitting([marker("job", keys), *_body(outcomes)], COMMENT_BYTES))
+
+
+def marker(kind: str, keys: Sequence[str]) -> str:
+    """A hidden line that finds a comment again; keys that could end it are hashed."""
+    joined = keys[0] if len(keys) == 1 else "\n".join(keys)
+    if not (joined.isascii() and joined.replace("-", "").isalnum()) or "--" in joined:
+        joined = hashlib.sha256(joined.encode(errors="replace")).hexdigest()[:32]
+    return f"<!-- ftjobs {kind} {joined} -->"
+
+
+def _body(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for outcome in outcomes:
+        yield from _section(outcome)
+
+
+def _section(outcome: Outcome) -> Iterator[str]:
+    yield f"### {SIGNS[outcome.verdict]} Fine-tuning job {code(outcome.headline, most=60)}".rstrip()
+    yield ""
+    head, *facts = [(name, code(text)) for name, text in outcome.facts() if text]
+    yield from table(head, facts)
+    yield ""
+    if outcome.reason:
+        yield from _reason(outcome.reason, outcome.failure)
+    yield from _points(outcome)
+
+
+def _reason(reason: str, known: Failure | None) -> Iterator[str]:
+    yield f"**Why it ended:** {code(reason)}"
+    yield ""
+    if known is not None:
+        yield f"**Cause:** {escaped(known.cause)}"
+        yield ""
+        yield f"**What to do:** {escaped(known.remedy)}"
+        yield ""
+
+
+def _points(outcome: Outcome) -> Iterator[str]:
+    points = outcome.points[-POINTS:]
+    if not points:
+        return
+    yield "#### Checkpoints"
+    yield ""
+    rows = [
+        (f"{p.step:,}", number(p.train_loss), number(p.valid_loss), code(p.model)) for p in points
+    ]
+    yield from table(("Step", "Training loss", "Validation loss", "Model"), rows, right="rrr")
+    yield ""
