@@ -21,6 +21,8 @@ from ftjobs.errors import DatasetError, ExitCode, FtjobsError
 
 COMMANDS = {
     "data": "Check, count, convert and split datasets.",
+    "plan": "Say what a job would do and cost, and send nothing.",
+    "apply": "Start the job of a plan.",
     "submit": "Check a dataset, upload it and start a job.",
     "watch": "Follow a job until it ends.",
     "jobs": "List, show and steer jobs.",
@@ -28,6 +30,8 @@ COMMANDS = {
     "models": "List, prepare and delete models.",
     "chat": "Ask a model.",
     "compare": "Ask a base model and its tuned model the same prompts.",
+    "migrate": "Take an account's jobs, files and metrics along.",
+    "rescue": "Store a model's answers while it lives.",
     "doctor": "Say what works here and what does not.",
     "explain": "Explain a code that `data check` printed.",
 }

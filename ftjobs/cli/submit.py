@@ -2,73 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
-from ftjobs.cli import fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.display import attach_command, display_for
-from ftjobs.cli.show import clean_line, emit, progress_bar, say
-from ftjobs.cli.watch import follow
-from ftjobs.data import read
-from ftjobs.jobs.plan import target_of
-from ftjobs.schema import Hyperparameters, Issue, JobSpec
-
-WARNINGS = 5  # printed of a dataset's
+from ftjobs.cli.plan import check, job_options, make_plan, show, start
+from ftjobs.cli.show import clean_line, say
+from ftjobs.jobs.plan import Plan
 
 
 @click.command(cls=Command)
-@click.argument("train", type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="The base model.")
-@click.option("--validation", type=click.Path(path_type=Path), help="Examples to validate on.")
-@click.option(
-    "--method",
-    type=click.Choice(get_args(JobSpec.model_fields["method"].annotation)),
-    default="supervised",
-    show_default=True,
-    help="How to train.",
-)
-@click.option("--suffix", help="1 to 64 characters for the tuned model's name.")
-@click.option("--seed", type=int, help="The same seed trains the same model, where it can.")
-@click.option(
-    "--metadata",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=fields.pairs,
-    help="Kept with the job.",
-)
-@fields.options(Hyperparameters)
+@job_options
+@click.option("--dry-run", is_flag=True, help="Say what would happen, as ftjobs plan does.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @json_option
 @pass_app
-def command(app: App, /, train: Path, watch: bool, as_json: bool, **options: Any) -> None:
-    """Check the dataset TRAIN, upload it and start a job.
+def command(
+    app: App, /, source: Path, dry_run: bool, watch: bool, as_json: bool, **options: Any
+) -> None:
+    """Check a dataset, upload it and start a job, unless a job of this content exists.
+
+    TRAIN is a dataset; a JOB.TOML holds it and all else, and options go before what it says.
 
     ftjobs submit train.jsonl --model smollm2-135m --n-epochs 3 --watch
-    ftjobs --backend openai submit train.jsonl --model gpt-4o-mini-2024-07-18 --suffix support
+    ftjobs --backend openai submit train.jsonl --model gpt-4.1-mini-2025-04-14 --suffix support
+    ftjobs submit job.toml --max-cost 5
 
-    The job goes on when this command ends.  With --watch, exit code 5 says that it failed.
+    The job goes on when this command ends.  With --watch, exit code 5 says that it failed.  If
+    the command is interrupted, run it again: there will be one job.
     """
-    hyperparameters = fields.given(options, Hyperparameters)
-    _warn(read(train, target=target_of(app.client.backend)).warnings)
-    with progress_bar("Uploading") as progress:
-        job = app.client.submit(train, progress=progress, **options, **hyperparameters)
-    if as_json:
-        emit(job)
-    else:
-        click.echo(clean_line(job.id))
-        say(clean_line(f"Job {job.id} is {job.status}."))
-    if watch:
-        follow(app, job, display_for(app.settings, as_json=as_json))
-    elif not as_json:
-        say(f"Watch it: {attach_command(app, job.id)}")
+    plan = make_plan(app, source, options, priced=dry_run)
+    if dry_run:
+        show(plan, as_json=as_json)
+        check(plan)
+        return
+    _tell(plan)
+    check(plan)
+    start(app, plan, watch=watch, as_json=as_json)
 
 
-def _warn(warnings: Sequence[Issue]) -> None:
-    for issue in warnings[:WARNINGS]:
-        say(f"warning: {clean_line(str(issue))}")
-    if len(warnings) > WARNINGS:
-        say(f"{len(warnings) - WARNINGS} more warnings: ftjobs data check shows them.")
+def _tell(plan: Plan) -> None:
+    """What there is to know before the job starts."""
+    for note in plan.notes:
+        if note.level != "error":
+            say(clean_line(f"{note.level}: {note.text}"))
+            if note.hint:
+                say(clean_line(f"  {note.hint}"))

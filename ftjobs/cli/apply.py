@@ -1,0 +1,31 @@
+"""`ftjobs apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ftjobs.cli.app import App, Command, json_option, pass_app
+from ftjobs.cli.plan import check, start
+from ftjobs.jobs.planfile import read_plan
+
+
+@click.command(cls=Command)
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+@json_option
+@pass_app
+def command(app: App, plan: Path, watch: bool, as_json: bool) -> None:
+    """Start the job of the file PLAN, which `ftjobs plan -o PLAN` has made.
+
+    ftjobs apply plan.json
+    ftjobs apply plan.json --watch
+
+    The same plan always ends in the same job, however often and wherever it is applied.  Exit
+    code 10 if data, job or service have moved since it was made: plan again.
+    """
+    made = read_plan(plan)
+    app.backend = app.backend or made.backend
+    check(made)
+    start(app, made, watch=watch, as_json=as_json)

@@ -1,0 +1,227 @@
+"""`ftjobs plan`, and what it shares with `submit` and `apply`."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import click
+
+from ftjobs.cli import fields
+from ftjobs.cli.app import App, Command, json_option, pass_app
+from ftjobs.cli.display import attach_command, display_for
+from ftjobs.cli.show import clean_line, emit, progress_bar, say
+from ftjobs.cli.watch import follow
+from ftjobs.data import read
+from ftjobs.errors import FtjobsError
+from ftjobs.jobs.budget import check_budget
+from ftjobs.jobs.jobfile import JobFile, read_job
+from ftjobs.jobs.plan import Plan, target_of
+from ftjobs.jobs.planfile import write_plan
+from ftjobs.reports import plan as report
+from ftjobs.schema import Hyperparameters, Issue, Job, JobSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WARNINGS = 5  # printed of a dataset's
+
+
+class Dollars(click.FloatRange):
+    """An amount of money; NaN, which passes every comparison with a bound, is none."""
+
+    name = "dollars"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The dollars that a text stands for."""
+        amount = float(super().convert(value, param, ctx))
+        if not math.isfinite(amount):
+            self.fail(f"{value!r} is not an amount of dollars.", param, ctx)
+        return amount
+
+
+OPTIONS: Sequence[Callable[[F], F]] = (
+    click.argument("source", metavar="TRAIN|JOB.TOML", type=click.Path(path_type=Path)),
+    click.option("--model", help="The base model."),
+    click.option("--validation", type=click.Path(path_type=Path), help="Examples to validate on."),
+    click.option(
+        "--method",
+        type=click.Choice(get_args(JobSpec.model_fields["method"].annotation)),
+        help="How to train: supervised where nothing else is said.",
+    ),
+    click.option("--suffix", help="1 to 64 characters for the tuned model's name."),
+    click.option("--seed", type=int, help="The same seed trains the same model, where it can."),
+    click.option(
+        "--metadata",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=fields.pairs,
+        help="Kept with the job.",
+    ),
+    fields.options(Hyperparameters),
+    click.option(
+        "--max-cost",
+        type=Dollars(min=0),
+        metavar="USD",
+        help="The most that the job may cost, in US dollars.",
+    ),
+    click.option(
+        "--allow-unknown-cost",
+        is_flag=True,
+        help="With --max-cost: start a job all the same if nobody knows what it costs.",
+    ),
+    click.option("--again", is_flag=True, help="Another job, even where this one exists."),
+)
+
+
+def job_options(command: F) -> F:
+    """Add the argument and the options that say what a job is."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command(cls=Command)
+@job_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PLAN",
+    help="Keep the plan in this file, for ftjobs apply.",
+)
+@json_option
+@pass_app
+def command(app: App, /, source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Say what `submit` would do and cost: check, count, price, and look, but send nothing.
+
+    TRAIN is a dataset; a JOB.TOML holds it and all else, and options go before what it says.
+
+    ftjobs plan train.jsonl --model smollm2-135m
+    ftjobs --backend openai plan train.jsonl --model gpt-4.1-mini-2025-04-14 --max-cost 5
+    ftjobs plan job.toml -o plan.json
+
+    Exit code 0 if the job could start or exists already, 1 if something stands in its way,
+    3 if the dataset has errors, 9 if it could cost more than --max-cost.
+    """
+    if output is not None and not output.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
+    plan = make_plan(app, source, options, priced=True)
+    if output is not None:
+        write_plan(plan, output)
+    show(plan, as_json=as_json)
+    check(plan)
+    if output is not None and not as_json:
+        say(f"Carry it out: ftjobs apply {clean_line(str(output))}")
+
+
+# --- from words to a plan -----------------------------------------------------------------------
+
+
+def make_plan(app: App, source: Path, options: dict[str, Any], *, priced: bool) -> Plan:
+    """The plan that a command line asks for; `priced` estimates the cost in any case.
+
+    Raises:
+        ConfigError: an option, or a key of the job file, cannot be used.
+        DatasetError: a file has errors.
+        BackendError: the backend cannot be asked.
+    """
+    hyperparameters = fields.given(options, Hyperparameters)
+    if source.suffix.lower() == ".toml":
+        job = read_job(source)
+        app.backend = app.backend or job.backend
+        train, asked = _from_file(job, options, hyperparameters)
+    else:
+        train, asked = source, {**options, **hyperparameters}
+    if not asked.get("model"):
+        raise click.UsageError("Missing option '--model'.")
+    asked["method"] = asked.get("method") or "supervised"
+    _warn(read(train, target=target_of(app.client.backend)).warnings)
+    priced = priced or asked.get("max_cost") is not None
+    return app.client.plan(train, priced=priced, **asked)
+
+
+def _from_file(
+    job: JobFile, options: dict[str, Any], hyperparameters: dict[str, Any]
+) -> tuple[Path, dict[str, Any]]:
+    """What a job file says where the command line says nothing."""
+    written: dict[str, Any] = {
+        "model": job.model,
+        "validation": job.data.validation,
+        "method": job.method,
+        "suffix": job.suffix,
+        "seed": job.seed,
+        "max_cost": job.budget.max_cost,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    metadata = {**job.metadata, **(given.pop("metadata", None) or {})}
+    settings = {**job.hyperparameters.model_dump(exclude_none=True), **hyperparameters}
+    return job.data.train, {**written, **given, "metadata": metadata, **settings}
+
+
+def _warn(warnings: Sequence[Issue]) -> None:
+    for issue in warnings[:WARNINGS]:
+        say(f"warning: {clean_line(str(issue))}")
+    if len(warnings) > WARNINGS:
+        say(f"{len(warnings) - WARNINGS} more warnings: ftjobs data check shows them.")
+
+
+# --- from a plan to words, and to a job ---------------------------------------------------------
+
+
+def show(plan: Plan, *, as_json: bool) -> None:
+    """Print a plan: for people, or as one line of JSON."""
+    if as_json:
+        emit({"object": "plan", **plan.model_dump(mode="json")})
+    else:
+        click.echo(report.text(plan, width=shutil.get_terminal_size((100, 24)).columns))
+
+
+def check(plan: Plan) -> None:
+    """Refuse a plan that cannot be carried out.
+
+    Raises:
+        FtjobsError: it holds errors.
+        CostError: the job could cost more than it may.
+    """
+    if plan.adopt is not None:
+        return  # nothing would be created
+    if plan.errors:
+        first = plan.errors[0]
+        more = f" (and {len(plan.errors) - 1} more)" if len(plan.errors) > 1 else ""
+        raise FtjobsError(f"this job cannot run: {first.text}{more}", hint=first.hint)
+    check_budget(plan.cost, plan.max_cost, plan.allow_unknown_cost)
+
+
+def start(app: App, plan: Plan, *, watch: bool, as_json: bool) -> None:
+    """Carry a plan out, print the job's id, and follow the job if that is asked for."""
+    try:
+        with progress_bar("Uploading", in_bytes=True) as progress:
+            job = app.client.apply(plan, progress=progress, say=_say)
+    except KeyboardInterrupt:
+        say("\nInterrupted. Run the same command again: what was sent is not sent twice.")
+        raise
+    if as_json:
+        emit(job)
+    else:
+        click.echo(clean_line(job.id))
+        say(clean_line(_state(job, is_adopted=job.id == plan.adopt)))
+    if watch:
+        follow(app, job, display_for(app.settings, as_json=as_json))
+    elif not as_json:
+        say(f"Watch it: {attach_command(app, job.id)}")
+
+
+def _state(job: Job, *, is_adopted: bool) -> str:
+    if not is_adopted:
+        return f"Job {job.id} is {job.status}."
+    return f"Job {job.id} with this content exists ({job.status}): adopted; --again starts another."
+
+
+def _say(sentence: str) -> None:
+    line = clean_line(sentence)
+    say(line[:1].upper() + line[1:] + ("" if line.endswith(".") else "."))
