@@ -1,0 +1,66 @@
+"""Chat completions as OpenAI shaped them and others speak them: body, answer, pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ftjobs.backends.nouns import Raw, mapping, noun, rows
+from ftjobs.errors import ServiceError
+from ftjobs.schema import ChatMessage, Completion, Delta, Sampling, Usage
+
+__all__ = ["DEFAULTS", "chat_body", "completion", "deltas"]
+
+DEFAULTS = Sampling()
+"""A service's own sampling."""
+
+
+def chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) -> dict[str, Any]:
+    """The body of POST /chat/completions.  What was not chosen is left out."""
+    drawn = sampling.model_dump(mode="json", exclude_defaults=True)
+    said = [
+        message.model_dump(mode="json", exclude_none=True, exclude={"weight"})
+        for message in messages
+    ]
+    return {"model": model, "messages": said, **drawn}
+
+
+def completion(answer: Raw, model: str, name: str) -> Completion:
+    """The whole answer of the service called `name`.  ServiceError if it cannot be read."""
+    choices = [{**choice, "index": choice.get("index") or 0} for choice in _choices(answer, name)]
+    return noun(Completion, {**answer, "choices": choices}, name, model=model, id="", created=0)
+
+
+def deltas(chunks: Iterable[Raw], n: int, name: str) -> Iterator[Delta]:
+    """The pieces of a streamed answer; the last of each of its `n` parts ends it.
+
+    Raises:
+        ServiceError: a piece cannot be read, or the stream ends before the answer does.
+    """
+    ends: dict[int, Delta] = {}  # kept back, so that the usage that follows can join the last
+    usage: Raw | None = None
+    for chunk in chunks:
+        usage = mapping(chunk.get("usage")) or usage
+        for choice in _choices(chunk, name):
+            delta = _delta(choice, name)
+            if delta.content:
+                yield delta.model_copy(update={"finish_reason": None})
+            if delta.finish_reason:
+                ends[delta.index] = delta.model_copy(update={"content": ""})
+    if len(ends) < n:
+        raise ServiceError(f"{name}: the stream ended before the answer did")
+    *others, last = sorted(ends.values(), key=lambda delta: delta.index)
+    yield from others
+    yield last.model_copy(update={"usage": usage and noun(Usage, usage, name)})
+
+
+def _choices(answer: Raw, name: str) -> list[Raw]:
+    return rows(answer, "choices", name)
+
+
+def _delta(choice: Raw, name: str) -> Delta:
+    content = mapping(choice.get("delta")).get("content")
+    reason = choice.get("finish_reason")
+    return noun(
+        Delta, {"index": choice.get("index"), "content": content, "finish_reason": reason}, name
+    )
