@@ -17,6 +17,7 @@ from ftjobs.evals import compare as compare_models
 from ftjobs.evals.graders import Grader
 from ftjobs.evals.run import GREEDY
 from ftjobs.jobs import watch as watching
+from ftjobs.jobs.fleet import follow_all
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.plan import Plan, Say, Source, plan_job
 from ftjobs.jobs.plan import apply as apply_plan
@@ -193,6 +194,7 @@ class Client:
         *,
         timeout: float | None = None,
         after: str | None = None,
+        doorbell: watching.Doorbell | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> Iterator[watching.Tick]:
@@ -201,7 +203,37 @@ class Client:
         `watch` and `wait` are made of this; see `ftjobs.jobs.watch.follow`.
         """
         return watching.follow(
-            self.backend, _id(job), timeout=timeout, after=after, sleep=sleep, now=now
+            self.backend,
+            job,
+            timeout=timeout,
+            after=after,
+            doorbell=doorbell,
+            sleep=sleep,
+            now=now,
+        )
+
+    def follow_all(
+        self,
+        jobs: Iterable[Job | str] = (),
+        *,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        doorbell: watching.Doorbell | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> Iterator[watching.Tick]:
+        """Like `follow`, of many jobs at the cost of few requests; `tick.job` says whose it is.
+
+        See `ftjobs.jobs.fleet.follow_all`.
+        """
+        return follow_all(
+            self.backend,
+            jobs,
+            metadata=metadata,
+            timeout=timeout,
+            doorbell=doorbell,
+            sleep=sleep,
+            now=now,
         )
 
     def watch(

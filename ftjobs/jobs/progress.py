@@ -29,7 +29,7 @@ class Progress:
 
     Attributes:
         job: its last state.
-        step: the last step reported.
+        step: the last step reported; one that is reported late is not the last.
         total: steps in all, where the backend says so.
         train: training loss by step, in nats a token.
         valid: validation loss by step: of the whole validation set where it was measured.
@@ -56,18 +56,21 @@ class Progress:
         known = [(event, m) for event in events if (m := event.metrics)]
         steps = [(event, m) for event, m in known if m.step is not None]
         pulse = _pulse(self.pulse, steps)
+        told = [*self.tail, *(e for e in events if e.type != "metrics")]
         speeds = [speed for event in events if (speed := _speed(event)) is not None]
         return replace(
             self,
             job=job,
-            step=steps[-1][1].step if steps else self.step,
+            step=pulse[-1][1] if pulse else self.step,
             total=next((m.total_steps for _, m in reversed(known) if m.total_steps), self.total),
             train=_merged(self.train, ((m.step, m.train_loss) for _, m in steps)),
             valid=_merged(self.valid, ((m.step, valid_loss(m)) for _, m in steps)),
             tokens_per_second=speeds[-1] if speeds else self.tokens_per_second,
             checkpoints=_unique((*self.checkpoints, *_checkpoints(events))),
-            tail=(*self.tail, *(e for e in events if e.type != "metrics"))[-TAIL:],
-            heard=max((e.created_at for e in events), default=self.heard),
+            tail=tuple(sorted(told, key=lambda event: event.created_at)[-TAIL:]),
+            heard=max(
+                [e.created_at for e in events] + [h for h in [self.heard] if h], default=None
+            ),
             pulse=pulse,
         )
 
@@ -111,6 +114,11 @@ def _speed(event: Event) -> float | None:
     return float(speed) if 0 <= speed <= sys.float_info.max else None
 
 
+def _latest(heard: int | None, events: Sequence[Event]) -> int | None:
+    made = [event.created_at for event in events]
+    return max(made if heard is None else [heard, *made], default=None)
+
+
 def _merged(series: Series, points: Iterable[tuple[int | None, float | None]]) -> Series:
     """`series` with `points`; of one step the last value counts (a resumed job repeats steps)."""
     fresh = {step: value for step, value in points if step is not None and value is not None}
@@ -121,10 +129,12 @@ def _pulse(
     pulse: tuple[tuple[int, int], ...], steps: Sequence[tuple[Event, Metrics]]
 ) -> tuple[tuple[int, int], ...]:
     for event, metrics in steps:
-        step = metrics.step or 0
+        step, at = metrics.step or 0, event.created_at
+        if pulse and (at < pulse[-1][0] or (at == pulse[-1][0] and step < pulse[-1][1])):
+            continue  # it came late: it says nothing of now
         if pulse and step <= pulse[-1][1]:
             pulse = ()  # the job went back to a checkpoint: the old rate spans a gap
-        pulse = (*pulse, (event.created_at, step))[-WINDOW:]
+        pulse = (*pulse, (at, step))[-WINDOW:]
     return pulse
 
 

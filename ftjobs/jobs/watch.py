@@ -5,31 +5,48 @@ Watching is not owning: to stop watching, at any moment and in any way, leaves t
 
 from __future__ import annotations
 
-import logging
+import math
+import random
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from ftjobs.backends.base import Trainer
 from ftjobs.errors import (
     BackendError,
     DeadlineError,
     JobCancelled,
+    JobEndedError,
     JobFailed,
     RateLimitError,
     ServiceError,
     UnreachableError,
     WatchTimeout,
 )
-from ftjobs.schema import ENDED, Event, Job
+from ftjobs.jobs.watched import Clock, Watched, has_ended
+from ftjobs.schema import Event, Job
+
+__all__ = [
+    "PASSING",
+    "Doorbell",
+    "Rhythm",
+    "Tick",
+    "check_all_succeeded",
+    "check_succeeded",
+    "events_of",
+    "follow",
+    "has_ended",
+    "outcome",
+    "timed_out",
+]
 
 PASSING = (UnreachableError, ServiceError, DeadlineError, RateLimitError)
 """Errors that may go away by themselves."""
 
-KNOWN = ENDED | {"validating_files", "queued", "running", "pausing", "paused"}
 SHORTEST, LONGEST = 1.0, 15.0  # seconds between two looks
-
-log = logging.getLogger("ftjobs")
+SAFETY = 900.0  # seconds between two looks where a doorbell tells of changes
+LONGEST_WAIT = 86400.0  # seconds that a service may ask to be left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,54 +58,134 @@ class Tick:
     problem: BackendError | None = None
 
 
+class Doorbell(Protocol):
+    """Something that knows when a job has changed, such as a webhook's receiver."""
+
+    def wait(self, seconds: float) -> None:
+        """Return once a job has changed since the last wait, or after so many seconds."""
+        ...
+
+
 def follow(
     backend: Trainer,
-    job_id: str,
+    job: Job | str,
     *,
     timeout: float | None = None,
     after: str | None = None,
+    doorbell: Doorbell | None = None,
     sleep: Callable[[float], None] = time.sleep,
-    now: Callable[[], float] = time.monotonic,
+    now: Clock = time.monotonic,
+    wall: Clock = time.time,
+    jitter: Callable[[], float] = random.random,
 ) -> Iterator[Tick]:
     """Look at a job again and again until it has ended and its last event was seen.
 
-    Each event comes once, oldest first.  The status is read before the events: a job that ends
-    in between is looked at once more, so its last events are never missed.  Once the job was
-    seen, faults that can pass are waited out for as long as asked, ever more patiently.
+    Each event comes once, those of one look oldest first.  Faults that can pass are waited out
+    for as long as asked, ever more patiently, once the job was seen or if a `Job` was given.
+    After the end it looks on for `capabilities.events_lag` seconds, unless the job had ended
+    long before, and then reads the whole list of events once more: none is lost.
 
     Args:
         backend: where the job runs.
-        job_id: the job.
+        job: the job or its id.  A `Job` may be so new that the service does not find it yet.
         timeout: seconds; None follows for ever.
         after: the id of an event; only later ones are given.
+        doorbell: tells of changes, so that looks in between can be rare.
         sleep: waits that many seconds.
         now: a clock that never goes back, in seconds.
+        wall: the time of day, in Unix seconds.
+        jitter: draws from 0 to 1, so that many watchers do not look all at once.
 
     Raises:
         WatchTimeout: the time is up and the job has not ended.
-        BackendError: the job cannot be read at all, or is gone.
+        BackendError: the job cannot be read at all, is gone, or may not be read.
     """
-    deadline = None if timeout is None else now() + timeout
-    seen, pace, job = _Seen(after), _Pace(now()), None
-    warned: set[str] = set()
+    watched = Watched(backend, job, after=after, now=now, wall=wall)
+    rhythm = Rhythm(timeout, doorbell, sleep=sleep, now=now, jitter=jitter)
     while True:
-        try:
-            job = backend.retrieve(job_id)
-            tick = Tick(job, seen.take(backend, job_id))
-        except PASSING as error:
-            if job is None:
-                raise
-            tick = Tick(job, problem=error)
-        _warn_once(job, warned)
+        tick = _look(watched)
         yield tick
-        if has_ended(job) and tick.problem is None:
+        if watched.done:
             return
-        pause = pace.after(tick, now())
-        if deadline is not None:
-            pause = min(pause, deadline - now())
-            if pause <= 0:
-                raise _timed_out(job, timeout)
-        sleep(pause)
+        pause = rhythm.pause(tick.problem, moved=bool(tick.events), status=tick.job.status)
+        if rhythm.rest(pause, tick.problem, last_events=watched.last_events):
+            continue
+        if not watched.ended:
+            raise timed_out([tick.job], timeout)
+        if tick.problem is None:
+            watched.hurry()
+            yield _look(watched)
+        return
+
+
+def _look(watched: Watched) -> Tick:
+    try:
+        watched.observe(watched.retrieve())
+        assert watched.job is not None  # noqa: S101 - it was just observed
+        return Tick(watched.job, watched.events())
+    except PASSING as error:
+        if watched.job is None:
+            raise
+        return Tick(watched.job, problem=error)
+
+
+class Rhythm:
+    """How long to rest between looks, and when to stop.
+
+    The longer nothing happened, the longer the rest, from `SHORTEST` to `LONGEST`.  After a
+    problem it doubles, and is never shorter than the service asked for (Retry-After).
+    """
+
+    def __init__(
+        self,
+        timeout: float | None,
+        doorbell: Doorbell | None,
+        *,
+        sleep: Callable[[float], None],
+        now: Clock,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._end = math.inf if timeout is None else now() + timeout
+        self._doorbell = doorbell
+        self._sleep, self._now, self._jitter = sleep, now, jitter
+        self._moved = now()
+        self._status = ""
+        self._failures = 0
+
+    def pause(self, problem: BackendError | None, *, moved: bool, status: str = "") -> float:
+        """Seconds to rest after a look that met a problem, or saw something move or not."""
+        if problem is not None:
+            self._failures += 1
+            patience = min(SHORTEST * 2.0 ** min(self._failures, 8), LONGEST)
+            asked = min(problem.retry_after or 0.0, LONGEST_WAIT)
+            return max(patience * (1 - self._jitter() / 2), asked)
+        self._failures = 0
+        if moved or status != self._status:
+            self._moved, self._status = self._now(), status
+        quiet = min(max(SHORTEST, (self._now() - self._moved) / 10), LONGEST)
+        return quiet * (1 - self._jitter() / 10)
+
+    def rest(
+        self, pause: float, problem: BackendError | None, *, last_events: float | None
+    ) -> bool:
+        """Rest, and say whether to look again; False once the time is up.
+
+        `last_events` is how long to wait for the last events of a job that has ended; while
+        there is one, and after a problem, the doorbell is not relied on.
+        """
+        left = self._end - self._now()
+        if left <= 0 or (problem is not None and pause > left):
+            if left > 0:
+                self._sleep(left)  # the service wants no look before the time is up
+            return False
+        if problem is not None:
+            self._sleep(pause)
+        elif last_events is None and self._doorbell is not None:
+            self._doorbell.wait(min(SAFETY, left))
+        else:
+            due = math.inf if last_events is None else max(last_events, SHORTEST / 2)
+            self._sleep(min(pause, left, due))
+        return True
 
 
 def events_of(ticks: Iterable[Tick]) -> Iterator[Event]:
@@ -125,69 +222,30 @@ def check_succeeded(job: Job) -> Job:
     raise JobFailed(reason, job=job, hint=f"Its events say more: ftjobs jobs events {job.id}")
 
 
-def has_ended(job: Job) -> bool:
-    """True once the job is over, even under a final status that is not the wire's."""
-    return job.ended or (job.status not in KNOWN and job.finished_at is not None)
+def check_all_succeeded(jobs: Sequence[Job]) -> None:
+    """Nothing if all of several jobs that have ended succeeded.
 
-
-@dataclass
-class _Seen:
-    """Which events were given.
-
-    Events of one second have no stable order, and a late one may be sorted before one that was
-    given.  So each look asks again for the last seconds, and ids tell what is new.
+    Raises:
+        JobFailed: one at least ended otherwise; `error.job` is the first of them.
+        JobCancelled: those that did not succeed were all cancelled.
     """
-
-    after: str | None
-    ids: set[str] = field(default_factory=set)
-    recent: list[Event] = field(default_factory=list)
-
-    OVERLAP = 5  # seconds
-
-    def take(self, backend: Trainer, job_id: str) -> tuple[Event, ...]:
-        if not backend.capabilities.events:
-            return ()
-        found = backend.events(job_id, after=self.after)
-        fresh = {e.id: e for e in found if e.id not in self.ids and e.id != self.after}
-        ordered = sorted(fresh.values(), key=lambda event: event.created_at)
-        self.ids.update(fresh)
-        self.recent = sorted([*self.recent, *ordered], key=lambda event: event.created_at)
-        while self.recent and self._is_old(self.recent[0]):
-            self.after = self.recent.pop(0).id
-        return tuple(ordered)
-
-    def _is_old(self, event: Event) -> bool:
-        return event.created_at < self.recent[-1].created_at - self.OVERLAP
+    others = [job for job in jobs if job.status != "succeeded"]
+    if not others:
+        return
+    if len(jobs) == 1:
+        check_succeeded(others[0])
+    first = next((job for job in others if job.status != "cancelled"), others[0])
+    kind: type[JobEndedError] = JobCancelled if first.status == "cancelled" else JobFailed
+    named = ", ".join(f"{job.id} {job.status}" for job in others[:5])
+    more = f", and {len(others) - 5} more" if len(others) > 5 else ""
+    raise kind(f"{len(others)} of {len(jobs)} jobs did not succeed: {named}{more}", job=first)
 
 
-@dataclass
-class _Pace:
-    """How long to rest between looks: the longer nothing happened, the longer the rest."""
-
-    moved: float
-    status: str = ""
-    failures: int = 0
-
-    def after(self, tick: Tick, now: float) -> float:
-        if tick.problem is not None:
-            self.failures += 1
-            patience = min(SHORTEST * 2.0 ** min(self.failures, 8), LONGEST)
-            return max(patience, tick.problem.retry_after or 0)
-        self.failures = 0
-        if tick.events or tick.job.status != self.status:
-            self.moved, self.status = now, tick.job.status
-        return min(max(SHORTEST, (now - self.moved) / 10), LONGEST)
-
-
-def _warn_once(job: Job, warned: set[str]) -> None:
-    if job.status not in KNOWN and job.status not in warned:
-        warned.add(job.status)
-        log.warning("job %s: unknown status %r; still watching", job.id, job.status)
-
-
-def _timed_out(job: Job, timeout: float | None) -> WatchTimeout:
-    return WatchTimeout(
-        f"job {job.id} is still {job.status} after {timeout:g} s",
-        job=job,
-        hint=f"It runs on. Look again: ftjobs watch {job.id}",
-    )
+def timed_out(running: Sequence[Job], timeout: float | None) -> WatchTimeout:
+    """The error that says which jobs still run after `timeout` seconds."""
+    job = running[0]
+    if len(running) == 1:
+        message = f"job {job.id} is still {job.status} after {timeout:g} s"
+    else:
+        message = f"{len(running)} jobs still run after {timeout:g} s, among them {job.id}"
+    return WatchTimeout(message, job=job, hint=f"Look again: ftjobs watch {job.id}")

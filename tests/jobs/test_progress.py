@@ -109,3 +109,15 @@ def test_numbers_that_no_machine_holds_are_not_measured() -> None:
     assert (progress.step, progress.total, progress.train) == (2, None, ())
     assert progress.tokens_per_second is None
     assert progress.eta(0.0) is None
+
+
+def test_what_comes_late_says_nothing_of_now() -> None:
+    now = [metrics(100, step=10), message(101, "saved"), metrics(110, step=20)]
+    late = [message(90, "before"), metrics(95, step=5, train_loss=2), metrics(110, step=19)]
+    progress = Progress(JOB).seen(JOB, now).seen(JOB, late)
+    assert (progress.step, progress.heard) == (20, 110)
+    assert progress.pulse == ((100, 10), (110, 20))
+    assert [event.message for event in progress.tail] == ["before", "saved"]
+    assert progress.train == ((5, 2.0),)
+    resumed = progress.seen(JOB, [metrics(120, step=15)])
+    assert (resumed.step, resumed.pulse) == (15, ((120, 15),))
