@@ -6,6 +6,7 @@ open: tokens that were estimated and not counted, and preferences that may be bi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from ftjobs.data.tokens import HOSTED, EstimatedCounter, TokenCounter, counter_f
 from ftjobs.errors import ConfigError, CostError
 from ftjobs.schema import JobSpec
 
-__all__ = ["Estimate", "Planned", "check_budget", "counter_of", "estimate"]
+__all__ = ["Estimate", "Planned", "bound", "check_budget", "counter_of", "estimate"]
 
 KNOWN_TOKENIZER, UNKNOWN_TOKENIZER = 2.0, 4.0
 """How many times its estimate a text's tokens may be, by what `ftjobs.data.estimate` measured:
@@ -105,25 +106,33 @@ def check_budget(cost: Cost | None, max_cost: float | None, allow_unknown: bool 
 
     Raises:
         CostError: it could cost more, or nobody knows and `allow_unknown` is not set.
+        ConfigError: `max_cost` is no amount of money.
     """
     if max_cost is None:
         return
+    if not 0 <= max_cost < math.inf:
+        raise ConfigError(f"max_cost is an amount of dollars from 0 on, not {max_cost:g}")
     most = None if cost is None else _most(cost)
     if cost is None or most is None:
         if allow_unknown:
             return
         reason = getattr(cost, "unknown", "") or "no price is known"
         raise CostError(
-            f"nobody knows what this job costs ({reason}), and it may cost {dollars(max_cost)}",
+            f"nobody knows what this job costs ({reason}); it may cost {dollars(max_cost)}",
             hint="Write the price down in prices.toml, or allow it with --allow-unknown-cost.",
         )
-    if not most <= max_cost:
+    if most > max_cost:
         expected = dollars(cost.usd or 0.0)
         raise CostError(
-            f"this job can cost {dollars(most)} ({expected} is expected), and it may cost "
-            f"{dollars(max_cost)}",
-            hint="Raise the limit, train for fewer epochs or on fewer examples.",
+            f"this job can cost {bound(most)} ({expected} is expected), more than the "
+            f"{dollars(max_cost)} that it may",
+            hint="Raise the limit, or train for fewer epochs or on fewer examples.",
         )
+
+
+def bound(usd: float) -> str:
+    """An upper bound for people: whole cents, never fewer than there are."""
+    return dollars(math.ceil(usd * 100) / 100 if usd >= 0.01 else usd)
 
 
 def _most(cost: Cost) -> float | None:

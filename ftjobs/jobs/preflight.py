@@ -109,10 +109,11 @@ def _unanswered(what: str, error: BackendError) -> Note:
 def _dates(service: str, today: dt.date, *, has_jobs: bool | None) -> Iterator[Note]:
     """When the service stops taking jobs, and from whom it takes none already."""
     profile = PROFILES.get(service)
-    closes: dt.date | None = getattr(profile, "closes", None)
+    if profile is None:
+        return
+    closes, since = profile.closes, profile.closed_to_new_since
     if closes is not None and (closes - today).days <= SOON:
         yield _end(f"{service} takes no new jobs from {closes} on", closes, today, _MOVE)
-    since: dt.date | None = getattr(profile, "closed_to_new_since", None)
     if since is not None and since <= today and has_jobs is False:
         yield Note(
             level="warning",
@@ -167,11 +168,20 @@ def _end(what: str, end: dt.date, today: dt.date, hint: str) -> Note:
 
 
 def _settings(backend: Trainer, spec: JobSpec) -> Iterator[Note]:
-    """What the backend cannot be asked for."""
+    """What the backend cannot be asked for: a method, a hyperparameter, a value of it."""
     try:
         check_supported(spec, backend.capabilities, backend.name)
     except UnsupportedError as error:
         yield Note(level="error", text=error.message, hint=error.hint)
+    profile = PROFILES.get(backend.name)
+    for name, (low, high) in profile.limits.items() if profile else ():
+        value = spec.hyperparameters.given().get(name, low)
+        if not low <= value <= high:
+            yield Note(
+                level="error",
+                text=f"{backend.name} takes no {name} of {value:g}",
+                hint=f"It takes {low:g} to {high:g}.",
+            )
 
 
 def _sizes(backend: Trainer, files: Mapping[str, Planned]) -> Iterator[Note]:

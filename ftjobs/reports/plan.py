@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ftjobs.data.cost import Price, dollars
-from ftjobs.jobs.budget import Estimate
+from ftjobs.jobs.budget import Estimate, bound
 from ftjobs.jobs.plan import Plan, PlannedFile
 from ftjobs.jobs.preflight import Note
 from ftjobs.reports.cells import clean, wrap
@@ -49,7 +49,7 @@ def cost_in_words(cost: Estimate, max_cost: float | None = None) -> str:
         return f"not known: {cost.unknown}{limit}"
     if cost.margin == 1.0:
         return f"{dollars(cost.usd)}{limit}"
-    return f"{dollars(cost.usd)} expected, {dollars(cost.most_usd)} at most{limit}"
+    return f"{dollars(cost.usd)} expected, {bound(cost.most_usd)} at most{limit}"
 
 
 # --- the parts ----------------------------------------------------------------------------------
