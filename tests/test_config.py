@@ -51,6 +51,13 @@ def test_folders_are_relative_to_the_file_that_names_them(tmp_path: Path) -> Non
         ("a = " + "[" * 100_000, "ftjobs.toml"),
         ('home = "a\\u0000b"', "setting 'home'"),
         ('cache = "~nosuchuser/x"', "setting 'cache'"),
+        ("profiles = 3", "each is a table"),
+        ("profiles = [{}]", "each is a table"),
+        ("[profiles]\nlab = 3", "profiles.lab: it is a table"),
+        ("[profiles.local]", "local is taken"),
+        ("[profiles.Lab]", "'Lab' cannot be the name"),
+        ('[profiles."https://h"]', "cannot be the name"),
+        ('from_project = ["x"]', "unknown setting 'from_project'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -87,3 +94,44 @@ def test_a_working_folder_that_is_gone_says_nothing(
     assert Settings.load(environ={}).backend == "local"
     with pytest.raises(ConfigError, match="setting 'home'"):
         Settings.load(environ={"FTJOBS_HOME": "store"})
+
+
+def test_profiles_come_from_both_files_the_projects_last(tmp_path: Path, user_folder: Path) -> None:
+    text = '[profiles.lab]\nbase_url = "https://{}.example/v1"\n'
+    (user_folder / "config.toml").write_text(text.format("user"))
+    (tmp_path / "ftjobs.toml").write_text(text.format("project"))
+    settings = Settings.load(environ={"FTJOBS_PROFILES": "x"}, cwd=tmp_path)
+    assert [(table.name, table.from_project) for table in settings.profiles] == [
+        ("lab", False),
+        ("lab", True),
+    ]
+    assert [Path(table.source).name for table in settings.profiles] == [
+        "config.toml",
+        "ftjobs.toml",
+    ]
+    assert settings.profiles[1].fields == {"base_url": "https://project.example/v1"}
+
+
+def test_profiles_may_be_given_in_python(tmp_path: Path) -> None:
+    profiles = {"lab": {"base_url": "https://lab.example/v1"}}
+    settings = Settings(home=tmp_path, cache=tmp_path, profiles=profiles)
+    assert [table.name for table in settings.profiles] == ["lab"]
+    assert not settings.profiles[0].from_project
+    with pytest.raises(ValueError, match="local is taken"):
+        Settings(home=tmp_path, cache=tmp_path, profiles={"local": {}})
+
+
+def test_what_a_project_chose_is_known(tmp_path: Path, user_folder: Path) -> None:
+    (user_folder / "config.toml").write_text('backend = "user"\n')
+    assert Settings.load(environ={}, cwd=tmp_path).from_project == frozenset()
+    (tmp_path / "ftjobs.toml").write_text('backend = "there"\ndisplay = "plain"\n')
+    chosen = Settings.load(environ={"FTJOBS_DISPLAY": "json"}, cwd=tmp_path)
+    assert chosen.from_project == {"backend"}
+    assert not chosen.trusts("there")
+    assert chosen.trusts("elsewhere")
+    assert Settings.load(environ={}, cwd=tmp_path, backend="there").trusts("there")
+
+
+def test_settings_are_printed_without_what_profiles_hold(tmp_path: Path) -> None:
+    profiles = {"lab": {"headers": {"x-key": "sk-secret"}}}
+    assert "sk-secret" not in repr(Settings(home=tmp_path, cache=tmp_path, profiles=profiles))

@@ -70,6 +70,7 @@ __all__ = ["WireBackend"]
 Noun = TypeVar("Noun", bound=BaseModel)
 WIRE_DEFAULTS = Sampling()
 PAUSED = frozenset({"pausing", "paused"})
+NO_BEARER = "none"  # the SDK insists on a bearer token, also where the key has its own header
 
 
 class WireBackend:
@@ -171,7 +172,7 @@ class WireBackend:
     def create(self, spec: JobSpec) -> Job:
         """Create a job: one POST, whatever comes of it.  UnsupportedError before anything goes."""
         check_supported(spec, self.capabilities, self.name)
-        body = create_body(spec, self._profile)
+        body = create_body(spec, self._profile, self.name)
         asked = {name: body[name] for name in ("model", "training_file")}  # the SDK insists
         return self._job(self._send(self._api.fine_tuning.jobs.create, **asked, extra_body=body))
 
@@ -309,7 +310,7 @@ class WireBackend:
         silenced: dict[str, Any] = {
             line.partition(":")[0].strip(): openai.Omit() for line in ambient
         }
-        ours: dict[str, Any] = {"Authorization": openai.Omit(), **self._profile.auth(self._key)}
+        ours = {"Authorization": NO_BEARER, **self._profile.auth(self._key)}
         client = openai.OpenAI(
             api_key=self._key,
             base_url=self._profile.base_url,
@@ -317,6 +318,7 @@ class WireBackend:
             timeout=self._timeout,
             default_headers=silenced | ours,
             default_query=dict(self._profile.query),
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [_without_bearer]}),
         )
         if foreign:
             client.organization = client.project = None
@@ -421,6 +423,11 @@ def _chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) 
         for message in messages
     ]
     return {"model": model, "messages": said, **drawn}
+
+
+def _without_bearer(request: Any) -> None:
+    if request.headers.get("Authorization") == NO_BEARER:
+        del request.headers["Authorization"]
 
 
 def _silent(done: int, total: int) -> None:
