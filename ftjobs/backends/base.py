@@ -154,6 +154,15 @@ class Downloads(Protocol):
         ...
 
 
+@runtime_checkable
+class Prices(Protocol):
+    """A backend whose service says what a job will cost, before it is created."""
+
+    def price(self, spec: JobSpec) -> float | None:
+        """US dollars for `spec`, which names uploaded files; None where the service cannot say."""
+        ...
+
+
 def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> None:
     """Refuse what a backend cannot do, before anything is sent.  UnsupportedError says what."""
     if spec.method not in capabilities.methods:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ftjobs.backends.base import Progress
-from ftjobs.backends.nouns import Raw, mapping
+from ftjobs.backends.nouns import Raw, mapping, rows
 from ftjobs.backends.profiles import Profile, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
 from ftjobs.backends.translation import refusal, translation
@@ -103,13 +103,19 @@ class Rest:
         """Read an object; repeated by the policy."""
         return self.read(lambda: self._json("GET", path, query=query))
 
-    def post(self, path: str, body: Mapping[str, Any], **query: str) -> Raw:
-        """Send an object once, and read the answer."""
+    def array(self, path: str) -> list[Raw]:
+        """Read a list of objects, bare or under `data`; repeated by the policy."""
+        found = self.read(lambda: self._parsed("GET", path))
+        answer = found if isinstance(found, Mapping) else {"data": found}
+        return rows(answer, "data", self.name)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: str) -> Raw:
+        """Send an object, or nothing, once, and read the answer."""
         return self._json("POST", path, json=body, query=query)
 
-    def tell(self, path: str, body: Mapping[str, Any], **query: str) -> None:
+    def tell(self, path: str, body: Mapping[str, Any] | None = None) -> None:
         """Send an object once; the answer says nothing more."""
-        self._call("POST", path, json=body, query=query)
+        self._call("POST", path, json=body)
 
     def delete(self, path: str) -> None:
         """Delete, once."""
@@ -182,12 +188,15 @@ class Rest:
         return open_client(self._timeout, self._timeout * DEADLINES)
 
     def _json(self, method: str, path: str, **how: Any) -> Raw:
-        answer = self._call(method, path, **how)
-        with self._translated():
-            found = json.loads(answer.content)
+        found = self._parsed(method, path, **how)
         if not isinstance(found, Mapping):
             raise ServiceError(f"{self.name} answered JSON that is no object")
         return found
+
+    def _parsed(self, method: str, path: str, **how: Any) -> object:
+        answer = self._call(method, path, **how)
+        with self._translated():
+            return json.loads(answer.content)
 
     def _call(
         self,
