@@ -144,7 +144,7 @@ def report(
 
 
 def _write(outcomes: Sequence[texts.Outcome], paths: Sequence[Path]) -> None:
-    from ftjobs.data.convert.output import write_text
+    from ftjobs.disk import write_text
 
     for path in paths:
         write_text(path, FORMATS[path.suffix.lower()](outcomes))

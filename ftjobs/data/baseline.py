@@ -100,7 +100,7 @@ class Baseline(BaseModel):
             ConfigError: it cannot be written.
             FtjobsError: the disk is full.
         """
-        from ftjobs.data.convert.output import write_text
+        from ftjobs.disk import write_text
 
         write_text(Path(path), self.dump())
 

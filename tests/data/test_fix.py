@@ -797,7 +797,7 @@ def test_killed_in_the_middle_there_is_no_new_file(files: Files) -> None:
     command = [sys.executable, "-c", code, str(files.source), str(files.out)]
     with subprocess.Popen(command) as process:
         deadline = time.monotonic() + 60
-        while not any(one.stat().st_size for one in files.out.parent.glob(".fixed*")):
+        while not any(one.stat().st_size for one in files.out.parent.glob(".ftjobs-*.part")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -88,7 +88,7 @@ class Output:
             if text:
                 click.echo(text, color=True)  # coloured only if `_has_colour`
             return
-        from ftjobs.data.convert.output import write_text
+        from ftjobs.disk import write_text
 
         write_text(self.path, f"{text}\n")
         say(f"Written: {clean_line(str(self.path))}")

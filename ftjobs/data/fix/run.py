@@ -21,13 +21,14 @@ from ftjobs.data.fast import LONGEST, accept
 from ftjobs.data.fix import layout
 from ftjobs.data.fix.layout import BLOCK, BOM, LayoutError, Piece
 from ftjobs.data.fix.lines import Mended, mend
-from ftjobs.data.fix.output import usable, written
+from ftjobs.data.fix.output import usable
 from ftjobs.data.fix.report import Drop, FixReport, Journal, Patch
 from ftjobs.data.fix.table import Mode
 from ftjobs.data.reading import STDIN, DamagedError, opened
 from ftjobs.data.scan import Finding
 from ftjobs.data.sniff import HEAD_BYTES, sniff
 from ftjobs.data.targets import target_named
+from ftjobs.disk import new_file
 from ftjobs.errors import DatasetError
 
 _PERMISSIONS = 0o666
@@ -71,7 +72,7 @@ def fix(
     mode = Mode(target_named(target), codes(select, ignore), unsafe)
     source, out = Path(path), Path(out)
     usable(source, out, force=force)
-    with _source(source, out.parent) as file, written(out, mode=_mode(source), force=force) as new:
+    with _source(source, out.parent) as file, new_file(out, mode=_mode(source), force=force) as new:
         before = _state(source)
         fixer = _Fixer(new, out.parent, mode)
         fixer.run(file, source)
