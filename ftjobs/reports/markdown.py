@@ -34,7 +34,7 @@ def code(text: str, *, most: int = LONGEST) -> str:
         text: the text.  `|` becomes `¦`, since not every renderer lets a table hold it.
         most: characters that are kept.
     """
-    line = one_line(text).strip().replace("|", "¦")
+    line = one_line(text[: 2 * most]).strip().replace("|", "¦")
     line = line if len(line) <= most else f"{line[: most - 1]}…"
     if not line:
         return ""

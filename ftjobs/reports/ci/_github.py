@@ -71,8 +71,7 @@ def _command(level: str, title: str, text: str) -> str:
 
 
 def _data(text: str) -> str:
-    line = one_line(text)
-    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    line = one_line(text[:LONGEST])
     return line.replace("%", "%25")  # one line holds no line end that would need it
 
 

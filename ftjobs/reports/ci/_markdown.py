@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from ftjobs.backends.failures import Failure
 from ftjobs.reports.ci._outcome import Outcome, number
@@ -36,7 +37,7 @@ def comment(outcomes: Sequence[Outcome]) -> str:
     A bot looks for it, and edits that comment instead of writing another one.
     """
     keys = [outcome.identity or outcome.job.id for outcome in outcomes]
-    return "".join(fitting([marker("job", keys), *_body(outcomes)], COMMENT_BYTES))
+    return "".join(fitting(chain([marker("job", keys)], _body(outcomes)), COMMENT_BYTES))
 
 
 def marker(kind: str, keys: Sequence[str]) -> str:

@@ -22,6 +22,9 @@ Verdict = Literal["succeeded", "failed", "cancelled", "unfinished"]
 LONGEST_SECONDS = 10**10
 """More, about three centuries, is a clock that is wrong."""
 
+LONGEST_WORDS = 4_000
+"""Characters that are kept of a service's reason."""
+
 _SUFFIX_IDENTITY = re.compile(r"-([0-9a-f]{12})\Z")
 
 
@@ -73,7 +76,7 @@ class Outcome:
         """The service's words about why it failed, in one line; "" where it gives none."""
         error = self.job.error
         words = [] if error is None else [error.code, error.message]
-        return ": ".join(one_line(word) for word in words if word)
+        return ": ".join(one_line(word[:LONGEST_WORDS]) for word in words if word)
 
     @property
     def failure(self) -> Failure | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ftjobs.reports.ci._markdown import COMMENT_BYTES, marker
 from ftjobs.reports.ci._outcome import money
-from ftjobs.reports.markdown import code, escaped, fitting, table
+from ftjobs.reports.markdown import code, fitting, table
 from ftjobs.reports.words import many
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def plan_comment(plan: Plan) -> str:
     """
     spec = plan.spec
     keys = [plan.backend, spec.model, spec.method, spec.suffix or ""]
-    return "".join(fitting([marker("plan", keys), *_lines(plan)], COMMENT_BYTES))
+    return "".join(fitting(chain([marker("plan", keys)], _lines(plan)), COMMENT_BYTES))
 
 
 def _lines(plan: Plan) -> Iterator[str]:
@@ -45,7 +46,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from table(("Data", "File", "Examples", ""), rows, right="llr")
     yield ""
     for note in plan.notes:
-        hint = f" {escaped(note.hint)}" if note.hint else ""
+        hint = f" {code(note.hint)}" if note.hint else ""
         yield f"* {NOTES[note.level]} {code(note.text)}{hint}"
 
 
