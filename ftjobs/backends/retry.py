@@ -6,6 +6,7 @@ a repeat does.  Creating a job is never repeated; a repeat could be a second pai
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,17 +47,26 @@ PERMANENT: tuple[type[BackendError], ...] = (
 """What a repeat cannot cure.  Never retried, even where `on` names a common ancestor."""
 
 
+ANNOUNCED = 120.0
+"""A longer wait, in seconds, is announced before it begins."""
+
+log = logging.getLogger("ftjobs")
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """How long to keep trying.  All times are in seconds.
 
-    A `retry_after` above zero is waited for exactly.  Without one, the n-th wait is drawn
-    evenly from `shortest` to `first` * 2**(n-1), at most `longest`: AWS's "full jitter"
-    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), with a floor.
+    A wait that the service asks for (`retry_after`) is never cut short; one of more than
+    `ANNOUNCED` is announced at once, as a warning of the logger `ftjobs`.  Without one, the n-th
+    wait is drawn evenly from `shortest` to `first` * 2**(n-1), at most `longest`: AWS's "full
+    jitter" (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), with a
+    floor.
 
     Attributes:
-        total: a wait that would end later than this after the first attempt is not begun; the
-            last error is raised at once.  A running attempt is not cut short.
+        total: own waits and attempts together last no longer; a wait that would is not begun,
+            and the last error is raised at once.  A running attempt is not cut short.
+        asked: the same for the waits that the service asks for, added up.
         first: the widest first wait.
         longest: the widest later wait.
         shortest: the narrowest wait.
@@ -65,6 +75,7 @@ class RetryPolicy:
     """
 
     total: float = 60.0
+    asked: float = 600.0
     first: float = 1.0
     longest: float = 20.0
     shortest: float = 0.1
@@ -72,21 +83,56 @@ class RetryPolicy:
     now: Callable[[], float] = time.monotonic
 
     def call(self, attempt: Callable[[], T], *, on: tuple[type[BackendError], ...]) -> T:
-        """Call `attempt` until it returns, fails for good, or time is up; then its last error."""
-        deadline = self.now() + self.total
+        """Call `attempt` until it returns, fails for good, or time is up; then its last error.
+
+        An error whose `should_retry` is False has failed for good, whatever `on` says.
+        """
+        return _Trial(self, self.now(), on).run(attempt)
+
+
+@dataclass
+class _Trial:
+    """One call and its repeats: when it began, and how much of its waiting was asked for."""
+
+    policy: RetryPolicy
+    began: float
+    on: tuple[type[BackendError], ...]
+    asked: float = 0.0
+
+    def run(self, attempt: Callable[[], T]) -> T:
         return Retrying(
-            retry=retry_if_exception(
-                lambda error: isinstance(error, on) and not isinstance(error, PERMANENT)
-            ),
+            retry=retry_if_exception(self._may_pass),
             wait=self._wait,
-            stop=lambda state: self.now() + state.upcoming_sleep > deadline,
-            sleep=self.sleep,
+            stop=self._stop,
+            before_sleep=self._announce,
+            sleep=self.policy.sleep,
             reraise=True,
         )(attempt)
 
+    def _may_pass(self, error: BaseException) -> bool:
+        is_named = isinstance(error, self.on) and not isinstance(error, PERMANENT)
+        return is_named and getattr(error, "should_retry", None) is not False
+
     def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, BackendError) and error.retry_after and error.retry_after > 0:
-            return error.retry_after
-        backoff = wait_random_exponential(self.first, max=self.longest, min=self.shortest)
-        return float(backoff(state))
+        policy = self.policy
+        backoff = wait_random_exponential(policy.first, max=policy.longest, min=policy.shortest)
+        return _asked(state) or float(backoff(state))
+
+    def _stop(self, state: RetryCallState) -> bool:
+        if asked := _asked(state):
+            return self.asked + asked > self.policy.asked
+        own = self.policy.now() - self.began - self.asked
+        return own + state.upcoming_sleep > self.policy.total
+
+    def _announce(self, state: RetryCallState) -> None:
+        asked = _asked(state)
+        self.asked += asked
+        if asked > ANNOUNCED and state.outcome is not None:
+            log.warning("%s; asked to wait, going on in %.0f s", state.outcome.exception(), asked)
+
+
+def _asked(state: RetryCallState) -> float:
+    """Seconds that the service asks for; 0 where it does not."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, BackendError) else None
+    return max(0.0, asked or 0.0)

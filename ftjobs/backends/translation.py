@@ -6,8 +6,10 @@ the libraries.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
 from ftjobs.errors import (
@@ -70,31 +72,30 @@ UNSENT = frozenset(
 )
 """Errors of httpx2 after which not one byte of the request has reached the service."""
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
+UNSURE = frozenset({408})
+"""Refusals after which the service may still be at work: gateways answer 408 for it."""
 LONGEST_MESSAGE = 500
 
 
 def translation(error: Exception, name: str, key: str) -> BackendError:
     """Our error for one of the libraries', in one line, without `key` wherever it is quoted."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        body = getattr(error, "body", None)  # a text is a gateway's page, which is not quoted
+        said = {"error": body} if isinstance(body, Mapping) else None
+        return refusal(int(response.status_code), response.headers, said, name, key)
     ancestry = (cls.__name__ for cls in type(error).__mro__)
     kind = next(ERRORS[cls] for cls in ancestry if cls in ERRORS)
-    response = getattr(error, "response", None)
-    status = None if response is None else int(response.status_code)
-    if status is not None and 400 <= status < 500 and kind is ServiceError:
-        kind = InvalidRequestError
-    kind = STATUSES.get(status or 0, kind)
-    code = getattr(error, "code", None)
+    code = _word(getattr(error, "code", None))
     if QUOTA_CODES & {code, getattr(error, "type", None)}:
         kind = QuotaError
+    text = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
     return kind(
-        f"{name}: {_words(error, status)}".replace(key, "[key]"),
-        hint=f"Check the key for {name} and what it may do." if kind is AuthError else "",
-        status=status,
+        f"{name}: {_line(text, key) or 'no words'}",
+        hint=_hint(kind, None, name),
         code=code,
-        param=getattr(error, "param", None),
-        request_id=getattr(error, "request_id", None),
-        retry_after=None if response is None else _retry_after(response.headers),
-        acted=None if _may_have_acted(error, kind, status) else False,
-        should_retry=None if response is None else _should_retry(response.headers),
+        param=_word(getattr(error, "param", None)),
+        acted=False if _was_unsent(error, kind) else None,
     )
 
 
@@ -113,17 +114,16 @@ def refusal(
     kind = REFUSALS.get(status) or (ServiceError if status >= 500 else InvalidRequestError)
     if QUOTA_CODES & {code, word}:
         kind = QuotaError
-    text = " ".join(str(said.get("message") or said.get("detail") or "").split())
-    text = text.replace(key, "[key]")[:LONGEST_MESSAGE]  # in this order: no half of a key is left
+    text = _line(str(said.get("message") or said.get("detail") or ""), key)
     return kind(
         f"{name}: {text or f'HTTP {status}'}",
-        hint=f"Check the key for {name} and what it may do." if kind is AuthError else "",
+        hint=_hint(kind, status, name),
         status=status,
         code=code or word,
         param=_word(said.get("param")),
         request_id=headers.get("x-request-id"),
         retry_after=_retry_after(headers),
-        acted=False if 400 <= status < 500 and status != 408 else None,
+        acted=False if 300 <= status < 500 and status not in UNSURE else None,
         should_retry=_should_retry(headers),
     )
 
@@ -132,47 +132,46 @@ def _word(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _may_have_acted(error: Exception, kind: type[BackendError], status: int | None) -> bool:
-    """Whether the service may have done what was asked.
+def _line(text: str, key: str) -> str:
+    text = " ".join(text.split())
+    return text.replace(key, "[key]")[:LONGEST_MESSAGE]  # in this order: no half of a key is left
 
-    A refusal (4xx) is a promise that it did not, and so is a connection that never stood; 408
-    is not, since gateways answer it for a service that is still at work.
-    """
-    if status is not None:
-        return status == 408 or not 400 <= status < 500
-    if kind is InvalidRequestError:  # refused on this side
-        return False
+
+def _hint(kind: type[BackendError], status: int | None, name: str) -> str:
+    if kind is AuthError:
+        return f"Check the key for {name} and what it may do."
+    if status is not None and 300 <= status < 400:
+        return "It redirects to another place: use that place's address as the base URL."
+    return ""
+
+
+def _was_unsent(error: Exception, kind: type[BackendError]) -> bool:
+    """Whether the request was refused on this side, or no connection ever stood."""
     cause = error.__cause__ or error
-    return not UNSENT & {cls.__name__ for cls in type(cause).__mro__}
+    sent = UNSENT.isdisjoint(cls.__name__ for cls in type(cause).__mro__)
+    return kind is InvalidRequestError or not sent
 
 
 def _should_retry(headers: Mapping[str, str]) -> bool | None:
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
 
 
-def _words(error: Exception, status: int | None) -> str:
-    """One line.  A body that is no JSON (a gateway's HTML) is not quoted."""
-    body = getattr(error, "body", None)
-    if isinstance(body, Mapping):
-        text = str(body.get("message") or body.get("detail") or "")
-    elif status is None:
-        text = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
-    else:
-        text = ""
-    return " ".join(text.split())[:LONGEST_MESSAGE] or f"HTTP {status or 'error'}"
-
-
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from now (RFC 9110, 10.2.3: a number or a date); None where not said."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
-        return max(0.0, float(headers["retry-after"]))
-    except KeyError:
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        with suppress(KeyError, ValueError):
+            seconds = float(headers[name]) / unit
+            if not math.isnan(seconds):
+                return max(0.0, seconds)
+    end = _date(headers.get("retry-after", ""))
+    if end is None:
         return None
-    except ValueError:
-        pass
+    # The service's own clock, where it is told: this machine's may go wrong.
+    return max(0.0, end - (_date(headers.get("date", "")) or time.time()))
+
+
+def _date(text: str) -> float | None:
     try:
-        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
-    except (KeyError, ValueError):
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
         return None

@@ -97,10 +97,50 @@ def test_errors_of_other_trees_pass_at_once() -> None:
 
 
 def test_a_wait_that_is_too_long_is_not_begun() -> None:
-    clock, script = Clock(), Script([RateLimitError("later", retry_after=61)])
+    clock, script = Clock(), Script([RateLimitError("later", retry_after=601)])
     with pytest.raises(RateLimitError, match="later"):
-        policy(clock, total=60).call(script, on=TRANSIENT)
+        policy(clock).call(script, on=TRANSIENT)
     assert clock.waits == []
+
+
+def test_waits_that_are_asked_for_add_up_to_an_end() -> None:
+    clock, script = Clock(), Script([RateLimitError("later", retry_after=250)] * 9)
+    with pytest.raises(RateLimitError):
+        policy(clock).call(script, on=TRANSIENT)
+    assert (script.calls, clock.waits) == (3, [250, 250])
+
+
+def test_waits_that_are_asked_for_leave_the_own_ones_their_time() -> None:
+    clock = Clock()
+    errors = [RateLimitError("later", retry_after=300), ServiceError("a"), ServiceError("b")]
+    assert policy(clock).call(Script([*errors]), on=TRANSIENT) == "done"
+    assert clock.waits[0] == 300
+
+
+@pytest.mark.parametrize(("asked", "said"), [(120.0, False), (121.0, True)])
+def test_a_long_wait_is_announced_before_it_begins(
+    asked: float, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, texts = Clock(), list[str]()
+
+    def sleep(seconds: float) -> None:
+        texts.append(caplog.text)
+        clock.sleep(seconds)
+
+    errors: list[BackendError] = [RateLimitError("x: slow down", retry_after=asked)]
+    RetryPolicy(sleep=sleep, now=clock.now).call(Script(errors), on=TRANSIENT)
+    assert ("x: slow down; asked to wait, going on in 121 s" in texts[0]) is said
+    assert {record.name for record in caplog.records} <= {"ftjobs"}
+
+
+@pytest.mark.parametrize(("word", "calls"), [(False, 1), (True, 2), (None, 2)])
+def test_the_services_own_word_against_a_repeat_is_obeyed(word: bool | None, calls: int) -> None:
+    script = Script([ServiceError("broken", should_retry=word)])
+    try:
+        policy(Clock()).call(script, on=TRANSIENT)
+    except ServiceError:
+        assert word is False
+    assert script.calls == calls
 
 
 def test_slow_attempts_count_towards_the_total() -> None:
@@ -116,25 +156,29 @@ def test_slow_attempts_count_towards_the_total() -> None:
 
 
 @given(
-    afters=st.lists(st.none() | st.floats(0, 30), min_size=1, max_size=20),
+    afters=st.lists(st.none() | st.floats(0, 300), min_size=1, max_size=20),
     total=st.floats(0, 200),
+    asked=st.floats(0, 1000),
 )
 def test_waits_are_exact_or_in_their_window_and_end_in_time(
-    afters: list[float | None], total: float
+    afters: list[float | None], total: float, asked: float
 ) -> None:
     clock = Clock()
     errors: list[BackendError] = [RateLimitError("slow down", retry_after=s) for s in afters]
     script = Script(errors)
+    waiting = policy(clock, total=total, asked=asked, first=1, longest=20, shortest=0.1)
     try:
-        policy(clock, total=total, first=1, longest=20, shortest=0.1).call(script, on=TRANSIENT)
+        waiting.call(script, on=TRANSIENT)
     except RateLimitError:
         pass
     else:
         assert script.calls == len(afters) + 1
-    assert clock.time - 1000 <= total + 1e-6
-    for number, (wait, asked) in enumerate(zip(clock.waits, afters, strict=False)):
-        if asked:
-            assert wait == asked
+    pairs = list(zip(clock.waits, afters, strict=False))
+    assert sum(wait for wait, after in pairs if after) <= asked + 1e-6
+    assert sum(wait for wait, after in pairs if not after) <= total + 1e-6
+    for number, (wait, after) in enumerate(pairs):
+        if after:
+            assert wait == after
         else:
             assert 0.1 <= wait <= min(20, 2**number) + 1e-9
 
