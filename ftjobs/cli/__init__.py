@@ -33,7 +33,7 @@ COMMANDS = {
     "migrate": "Take an account's jobs, files and metrics along.",
     "rescue": "Store a model's answers while it lives.",
     "doctor": "Say what works here and what does not.",
-    "explain": "Explain a code that `data check` printed.",
+    "explain": "Explain a code of a dataset, a job or a request.",
 }
 """Commands in the order of help; `ftjobs.cli.NAME` holds `command`, loaded when it is used."""
 
