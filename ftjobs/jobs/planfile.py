@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ftjobs.errors import ConfigError, StoreError
+from ftjobs.disk import write_bytes
+from ftjobs.errors import ConfigError
 from ftjobs.jobs.plan import Plan
 
 __all__ = ["read_plan", "write_plan"]
@@ -31,18 +31,16 @@ def write_plan(plan: Plan, path: str | os.PathLike[str]) -> None:
     """Write `plan` as JSON: all of it or nothing, also if the machine stops meanwhile.
 
     Raises:
-        ConfigError: a path in it is not UTF-8, or the file cannot be made here.
-        StoreError: the disk is full, or cannot be written.
+        ConfigError: a path in it is not UTF-8, or the file cannot be made there.
+        FtjobsError: the disk is full.
     """
-    path = Path(path)
     values = {"object": "plan", **plan.model_dump(mode="json")}
     text = json.dumps({**values, "sha256": _digest(values)}, indent=2, ensure_ascii=False)
     try:
-        _replace(path, f"{text}\n".encode())
+        data = f"{text}\n".encode()
     except UnicodeEncodeError:
         raise ConfigError("a plan file is UTF-8, and a path of this plan is not") from None
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    write_bytes(Path(path), data)
 
 
 def read_plan(path: str | os.PathLike[str]) -> Plan:
@@ -62,7 +60,8 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     if values.pop("sha256", None) != _digest(values):
         raise ConfigError(f"{path}: the plan was changed after it was made", hint=_AGAIN)
     try:
-        return Plan.model_validate({k: v for k, v in values.items() if k != "object"})
+        del values["object"]
+        return Plan.model_validate_json(json.dumps(values))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise ConfigError(f"{path}: not a whole plan ({where})", hint=_AGAIN) from None
@@ -88,25 +87,3 @@ def _digest(values: dict[str, Any]) -> str:
     """The SHA-256 of values, however their file is laid out."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put `data` where `path` is, in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a handle, not a path
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """What new files may not be, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
