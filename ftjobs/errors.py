@@ -37,25 +37,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from ftjobs.schema import Issue, Job
 
 
 class ExitCode(enum.IntEnum):
-    """What the command line returns.  Frozen: scripts depend on these numbers."""
+    """What the command line returns.  Frozen: scripts depend on these numbers.
 
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    DATASET = 3
-    AUTH = 4
-    JOB_ENDED = 5
-    GATE_FAILED = 6
-    INCONCLUSIVE = 7
-    STILL_RUNNING = 8
-    COST = 9
-    PLAN_CONFLICT = 10
-    INTERRUPTED = 130
+    `meaning` says in a sentence what each stands for; the documentation is made from it.
+    """
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str = "") -> Self:
+        """A number with its meaning."""
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning = meaning
+        return code
+
+    OK = 0, "It worked. Where a job is watched to its end: the job succeeded."
+    FAILED = 1, "The operation failed: the backend said no, or the store cannot be used."
+    USAGE = 2, "The command line or a setting is wrong."
+    DATASET = 3, "A dataset has errors."
+    AUTH = 4, "The key is missing, wrong, or not allowed to do this."
+    JOB_ENDED = 5, "The job failed or was cancelled."
+    GATE_FAILED = 6, "Reserved: a quality gate failed."
+    INCONCLUSIVE = 7, "Reserved: the evidence decides nothing."
+    STILL_RUNNING = 8, "The time to watch is over and the job still runs. It goes on."
+    COST = 9, "The job could cost more than was allowed, or nobody knows what it costs."
+    PLAN_CONFLICT = 10, "Data, job or service have moved since the plan was made: plan again."
+    INTERRUPTED = 130, "Ctrl-C. A job that was watched goes on."
 
 
 def _rebuild(cls: type[FtjobsError], state: dict[str, Any]) -> FtjobsError:
