@@ -15,30 +15,21 @@ import click
 from pydantic import BaseModel
 
 from ftjobs import config, errors
-from ftjobs.backends import profiles
+from ftjobs.backends import failures, profiles
 from ftjobs.cli import root
 from ftjobs.cli.app import SHARED
 from ftjobs.data.rules import RULES, Fixable, Rule
 from ftjobs.errors import ExitCode
-from ftjobs.reports import dataset
+from ftjobs.reports import dataset, failure
 from ftjobs.schema import Hyperparameters, Sampling
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
 
-EXIT_CODES: Mapping[ExitCode, str] = {
-    ExitCode.OK: "It worked. `watch` and `submit --watch`: the job succeeded.",
-    ExitCode.FAILED: "The operation failed: the backend said no, or the store cannot be used.",
-    ExitCode.USAGE: "The command line or a setting is wrong.",
-    ExitCode.DATASET: "A dataset has errors.",
-    ExitCode.AUTH: "The key is missing, wrong, or not allowed to do this.",
-    ExitCode.JOB_ENDED: "The job failed or was cancelled.",
-    ExitCode.GATE_FAILED: "Reserved: a quality gate failed.",
-    ExitCode.INCONCLUSIVE: "Reserved: the evidence decides nothing.",
-    ExitCode.STILL_RUNNING: "The time-out of `watch` is over and the job still runs.",
-    ExitCode.COST: "Reserved: the cost guard refused.",
-    ExitCode.PLAN_CONFLICT: "Reserved: a plan is stale.",
-    ExitCode.INTERRUPTED: "Ctrl-C. A watched job goes on.",
+WHERE: Mapping[str, str] = {
+    "request": "Refused requests",
+    "job": "Jobs that failed",
+    "local": "Local jobs that failed",
 }
 
 HUNDREDS: Mapping[str, str] = {
@@ -62,7 +53,13 @@ REPAIRED: Mapping[Fixable | None, str] = {
 
 def pages() -> dict[str, str]:
     """The text of every generated page, by its path in docs/reference."""
-    made = {"cli": cli(), "codes": codes(), "errors": error_tree(), "settings": settings()}
+    made = {
+        "cli": cli(),
+        "codes": codes(),
+        "errors": error_tree(),
+        "failures": failure_codes(),
+        "settings": settings(),
+    }
     made |= {f"codes/{rule.code}": code(rule) for rule in RULES.values()}
     return {f"{name}.md": "\n\n".join([NOTE, *parts]) + "\n" for name, parts in made.items()}
 
@@ -175,8 +172,34 @@ def error_tree() -> Iterator[str]:
     yield "Frozen: scripts may depend on them. No command returns the reserved ones yet."
     yield table(
         ("Code", "Name", "Meaning"),
-        [(str(int(code)), f"`{code.name}`", EXIT_CODES[code]) for code in ExitCode],
+        [(str(int(code)), f"`{code.name}`", code.meaning) for code in ExitCode],
     )
+
+
+def failure_codes() -> Iterator[str]:
+    """Every known error code of services and of local jobs."""
+    yield "# Failures of jobs and requests"
+    yield (
+        "What services and local jobs say when they refuse or fail, and what helps. Codes are an "
+        "open set: one that is not here is shown as the service said it. `ftjobs explain "
+        "insufficient_quota` prints an entry in the terminal, `ftjobs explain` the list. Where a "
+        "code says little, ftjobs looks for the reason in the message."
+    )
+    for where, heading in WHERE.items():
+        yield f"## {heading}"
+        for known in failures.failures().values():
+            if known.where == where:
+                yield from failure_code(known)
+
+
+def failure_code(known: failures.Failure) -> Iterator[str]:
+    """One failure."""
+    yield f"### `{known.code}`"
+    yield f"*{known.title[0].upper()}{known.title[1:]}.* Said by: {known.said_by}."
+    yield f"**Cause.** {known.cause}"
+    yield f"**Remedy.** {known.remedy}"
+    source = re.sub(r"(https://\S+?)(?=,|$)", r"<\1>", known.source)
+    yield f"Source: {source} ({failure.MARKS[known.mark]})."
 
 
 def settings() -> Iterator[str]:

@@ -45,8 +45,8 @@ class Failure(BaseModel):
     Attributes:
         code: the word in `error.code`, or a status that stands for one.
         title: what is wrong, in a few words.
-        cause: how it comes about.
-        remedy: what to do.
+        cause: how it comes about, in Markdown.
+        remedy: what to do, in Markdown.
         where: whether a request is refused with it, a job ends with it, or a local job does.
         said_by: who uses the word.
         mark: how well it is known: "D" from the vendor's documentation, "T" from a third party,
@@ -129,7 +129,9 @@ def named(code: str, also: Iterable[str] = ()) -> Failure:
     if known := _by_code(code):
         return known
     words = {word.lower(): word for word in (*failures(), *also)}
-    close = difflib.get_close_matches(code.strip().lower(), words, n=3)
+    typed = code.strip().lower()
+    begun = [word for word in words if typed and word.startswith(typed)]
+    close = (begun or difflib.get_close_matches(typed, words))[:3]
     suggestion = " or ".join(words[word] for word in close)
     raise ConfigError(
         f"unknown code {code[:40]!r}",

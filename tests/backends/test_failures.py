@@ -150,6 +150,9 @@ def test_names_that_a_user_types() -> None:
         named("insuficient_quota")
     assert "Did you mean insufficient_quota" in caught.value.hint
     with pytest.raises(ConfigError) as caught:
+        named("insuf")
+    assert caught.value.hint == "Did you mean insufficient_permissions or insufficient_quota?"
+    with pytest.raises(ConfigError) as caught:
         named("ft3o3", also=RULES)
     assert "FT303" in caught.value.hint
     with pytest.raises(ConfigError, match=r"^unknown code 'z{40}'\n"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ftjobs.backends.failures import failures
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.data import RULES
 from ftjobs.data.baseline import Baseline
@@ -503,9 +504,21 @@ def test_explain_says_all_that_is_known(run: Run) -> None:
 
 
 def test_explain_lists_all_codes(run: Run) -> None:
-    lines = run("explain").out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(RULES)
-    assert [row["code"] for row in run("explain", "--json").rows] == list(RULES)
+    datasets, _, jobs = run("explain").out.partition("\nJobs and requests: ")
+    assert [line.split()[0] for line in datasets.splitlines()[3:]] == list(RULES)
+    assert [line.split()[0] for line in jobs.splitlines()[3:]] == list(failures())
+    rows = run("explain", "--json").rows
+    assert [row["code"] for row in rows] == [*RULES, *failures()]
+
+
+def test_explain_knows_what_jobs_fail_with(run: Run) -> None:
+    said = " ".join(run("explain", "INVALID_n_examples").out.split())
+    known = failures()["invalid_n_examples"]
+    for words in (known.title, known.cause, known.remedy, known.source, known.said_by):
+        assert words in said
+    unknown = run("explain", "insufficient_qota")
+    assert unknown.code == 2
+    assert "Did you mean insufficient_quota" in unknown.err
 
 
 # --- where a report may go ---------------------------------------------------------------------

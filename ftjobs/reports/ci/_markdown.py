@@ -11,7 +11,7 @@ from itertools import chain
 
 from ftjobs.backends.failures import Failure
 from ftjobs.reports.ci._outcome import Outcome, number
-from ftjobs.reports.markdown import code, escaped, fitting, table
+from ftjobs.reports.markdown import code, fitting, table
 
 SUMMARY_BYTES = 2**20
 """The largest summary of a step; GitHub refuses a larger one as a whole."""
@@ -68,9 +68,9 @@ def _reason(reason: str, known: Failure | None) -> Iterator[str]:
     yield f"**Why it ended:** {code(reason)}"
     yield ""
     if known is not None:
-        yield f"**Cause:** {escaped(known.cause)}"
+        yield f"**Cause:** {known.cause}"
         yield ""
-        yield f"**What to do:** {escaped(known.remedy)}"
+        yield f"**What to do:** {known.remedy}"
         yield ""
 
 
