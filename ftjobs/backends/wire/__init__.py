@@ -1,5 +1,6 @@
-"""Any service that speaks the OpenAI wire; the only importer of openai."""
+"""Any service that speaks the OpenAI wire."""
 
 from ftjobs.backends.wire.backend import WireBackend
+from ftjobs.backends.wire.webhooks import verify_webhook
 
-__all__ = ["WireBackend"]
+__all__ = ["WireBackend", "verify_webhook"]
