@@ -16,8 +16,9 @@ from ftjobs.cli.display import attach_command, display_for
 from ftjobs.cli.show import clean_line, emit, progress_bar, say
 from ftjobs.cli.watch import follow
 from ftjobs.data import read
+from ftjobs.data.cost import load_prices
 from ftjobs.errors import FtjobsError
-from ftjobs.jobs.budget import check_budget
+from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.jobfile import JobFile, read_job
 from ftjobs.jobs.plan import Plan, target_of
 from ftjobs.jobs.planfile import write_plan
@@ -140,9 +141,19 @@ def make_plan(app: App, source: Path, options: dict[str, Any], *, priced: bool) 
     if not asked.get("model"):
         raise click.UsageError("Missing option '--model'.")
     asked["method"] = asked.get("method") or "supervised"
+    limits = {name: asked.pop(name, None) for name in ("max_cost", "allow_unknown_cost")}
     _warn(read(train, target=target_of(app.client.backend)).warnings)
-    priced = priced or asked.get("max_cost") is not None
-    return app.client.plan(train, priced=priced, **asked)
+    plan = app.client.plan(train, priced=False, **asked).model_copy(update=limits)
+    if plan.adopt is not None or not (priced or plan.max_cost is not None):
+        return plan
+    return plan.model_copy(update={"cost": _cost(app, plan)})
+
+
+def _cost(app: App, plan: Plan) -> Estimate:
+    """The cost of a plan by the prices that this user goes by."""
+    own = app.settings.home / "prices.toml"
+    prices = load_prices([own] if own.is_file() else [])
+    return estimate(app.client.backend, plan.spec, plan.files, prices=prices)
 
 
 def _from_file(
