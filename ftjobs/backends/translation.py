@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
+from ftjobs.backends.failures import hint as known_hint
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -115,7 +116,7 @@ def refusal(
     if QUOTA_CODES & {code, word}:
         kind = QuotaError
     text = _line(str(said.get("message") or said.get("detail") or ""), key)
-    return kind(
+    error = kind(
         f"{name}: {text or f'HTTP {status}'}",
         hint=_hint(kind, status, name),
         status=status,
@@ -126,6 +127,8 @@ def refusal(
         acted=False if 300 <= status < 500 and status not in UNSURE else None,
         should_retry=_should_retry(headers),
     )
+    error.hint = "\n".join(filter(None, (error.hint, known_hint(error).replace(key, "[key]"))))
+    return error
 
 
 def _word(value: object) -> str | None:

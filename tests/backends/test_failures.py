@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from ftjobs.backends import failures
 from ftjobs.backends.failures import explain_failure, failure_of, hint, named
+from ftjobs.backends.translation import refusal
 from ftjobs.data.rules import RULES
-from ftjobs.errors import ConfigError, InvalidRequestError, ServiceError
+from ftjobs.errors import ConfigError, InvalidRequestError, QuotaError, ServiceError
 from ftjobs.schema import JobError
 
 LOCAL = Path(failures.__file__).parent / "local"
@@ -142,6 +143,19 @@ def test_hints() -> None:
     assert hint(JobError(code="invalid_n_examples")) == f"{known.cause} {known.remedy}"
     broken = ServiceError("it broke", code="server_error", request_id="r-2")
     assert hint(broken).endswith("\nFor the service's support: request r-2")
+
+
+def test_a_refusal_says_what_helps() -> None:
+    said = {"error": {"code": "insufficient_quota", "message": "no money"}}
+    error = refusal(429, {"x-request-id": "r-3"}, said, "openai", "sk-secret")
+    assert isinstance(error, QuotaError)
+    assert error.hint == f"{TABLE['insufficient_quota'].cause} {TABLE['insufficient_quota'].remedy}"
+
+
+def test_a_refusal_that_nobody_knows_is_verbatim_without_the_key() -> None:
+    said = {"error": {"code": "odd_sk-secret", "message": "odd"}}
+    error = refusal(400, {"x-request-id": "r-4"}, said, "openai", "sk-secret")
+    assert error.hint == "The service's code is odd_[key].\nFor the service's support: request r-4"
 
 
 def test_names_that_a_user_types() -> None:
