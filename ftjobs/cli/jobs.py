@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from ftjobs.backends.failures import failure_of
 from ftjobs.cli import fields
 from ftjobs.cli.app import App, Group, json_option, pass_app
 from ftjobs.cli.show import clean_line, emit, say, show_pairs, show_table, when
 from ftjobs.client import Client
-from ftjobs.errors import NotFoundError
+from ftjobs.errors import ConfigError, NotFoundError
+from ftjobs.jobs.identity import LENGTH, SHORT, adoptable, carries
 from ftjobs.jobs.progress import valid_loss
-from ftjobs.schema import Job
+from ftjobs.schema import IDENTITY, Job
+
+IDENTITY_WORD = re.compile(f"[0-9a-f]{{8,{LENGTH}}}")
 
 
 @click.group(cls=Group)
 def command() -> None:
-    """List, show and steer jobs.  JOB is an id, or `latest`."""
+    """List, show and steer jobs.  JOB is an id, `latest`, or the start of a content identity."""
 
 
 def job_id(client: Client, word: str) -> str:
-    """The id that `word` stands for.  NotFoundError for `latest` where there is no job."""
-    if word != "latest":
-        return word
-    for job in client.jobs():
-        return job.id
-    raise NotFoundError("there is no job yet", hint="ftjobs submit starts one.")
+    """The id that `word` stands for: itself, but for `latest` and content identities.
+
+    Raises:
+        NotFoundError: `latest`, and there is no job.
+        ConfigError: the start of an identity that fits more than one.
+    """
+    if word == "latest":
+        for job in client.jobs():
+            return job.id
+        raise NotFoundError("there is no job yet", hint="ftjobs submit starts one.")
+    found = _of_identity(client, word) if IDENTITY_WORD.fullmatch(word) else None
+    return word if found is None else found.id
+
+
+def _of_identity(client: Client, word: str) -> Job | None:
+    """The job to go on with of those whose identity begins with `word`; None if there is none."""
+    jobs = client.jobs(metadata=None if len(word) < LENGTH else _filter(client, word))
+    found = [job for job in jobs if _begins(job, word)]
+    identities = {job.metadata.get(IDENTITY, word) for job in found}
+    if len(identities) > 1:
+        raise ConfigError(f"{word} begins {len(identities)} identities", hint="Give more digits.")
+    oldest_first = found[::-1]
+    return adoptable(oldest_first) or (found[0] if found else None)
+
+
+def _filter(client: Client, identity: str) -> dict[str, str] | None:
+    """The metadata to list by, where the backend keeps the identity there."""
+    in_metadata = client.backend.capabilities.identity == "metadata"
+    return {IDENTITY: identity} if in_metadata else None
+
+
+def _begins(job: Job, word: str) -> bool:
+    if IDENTITY in job.metadata:
+        return job.metadata[IDENTITY].startswith(word)
+    return len(word) >= SHORT and carries(job, word)
 
 
 def one_job(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,12 +102,14 @@ def show_job(app: App, job: str, as_json: bool) -> None:
 
 
 def _show(job: Job) -> None:
-    error = job.error
+    error, known = job.error, failure_of(job.error)
     show_pairs(
         [
             ("id", job.id),
             ("status", job.status),
             ("error", error and ": ".join(filter(None, (error.code, error.message)))),
+            ("cause", known and known.cause),
+            ("remedy", known and known.remedy),
             ("model", job.model),
             ("fine-tuned model", job.fine_tuned_model),
             ("created", when(job.created_at)),
