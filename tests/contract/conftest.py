@@ -15,17 +15,20 @@ import pytest
 
 from ftjobs.backends.base import Backend
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.fireworks import FireworksBackend
 from ftjobs.backends.local.backend import LocalBackend
-from ftjobs.backends.profiles import ANY_URL
+from ftjobs.backends.profiles import ANY_URL, PROFILES
+from ftjobs.backends.together import TogetherBackend
 from ftjobs.backends.wire import WireBackend
 from ftjobs.config import Settings
 from ftjobs.schema import ChatMessage, Event, Job, JobSpec
-from tests import service, tiny
+from tests import fireworks_service, native, service, tiny, together_service
 from tests.backends.local.conftest import stop_worker
 
 QUESTION = "What does the Otter plan cost?"
 ANSWER = "It costs 12 euros a month.\n Cancel any time. "
 PROMPT = (ChatMessage(role="user", content=QUESTION),)
+KEPT = {"seed", "suffix", "metadata"}
 _serial = count()
 
 
@@ -35,6 +38,8 @@ class Subject:
 
     `advance` lets some time pass; `patience` such moments must be enough for a job to end.
     `dataset` is a training file that the backend takes, `base_model` a model it trains.
+    `keeps` are the fields of a spec that a job keeps, and `speaks_wire` says whether names and
+    events are those of the OpenAI wire; services with a wire of their own have other words.
     """
 
     backend: Backend
@@ -42,10 +47,13 @@ class Subject:
     dataset: Path
     base_model: str
     patience: int = 100
+    keeps: frozenset[str] = frozenset({"seed", "suffix", "metadata"})
+    speaks_wire: bool = True
 
     def create(self, **spec: Any) -> Job:
-        """A job on the dataset, with one epoch unless told otherwise."""
-        settings = {"hyperparameters": {"n_epochs": 1}, "model": self.base_model} | spec
+        """A job on the dataset, with one epoch unless told otherwise, of what it can keep."""
+        asked = {k: v for k, v in spec.items() if k in self.keeps or k not in KEPT}
+        settings = {"hyperparameters": {"n_epochs": 1}, "model": self.base_model} | asked
         if "training_file" not in settings:
             settings["training_file"] = self.backend.upload(self.dataset).id
         return self.backend.create(JobSpec(**settings))
@@ -110,6 +118,30 @@ def wire(folder: Path) -> Iterator[Subject]:
 
 
 @contextmanager
+def together(folder: Path) -> Iterator[Subject]:
+    with together_service.running({QUESTION: ANSWER}) as loopback:
+        dataset = write_dataset(folder / "train.jsonl")
+        profile = PROFILES["together"].at(loopback.url)
+        with closing(TogetherBackend("together", profile, native.KEY)) as backend:
+            base_model, keeps = together_service.BASE, frozenset({"suffix"})
+            yield Subject(
+                backend, loopback.tick, dataset, base_model, keeps=keeps, speaks_wire=False
+            )
+
+
+@contextmanager
+def fireworks(folder: Path) -> Iterator[Subject]:
+    with fireworks_service.running({QUESTION: ANSWER}) as loopback:
+        dataset = write_dataset(folder / "train.jsonl")
+        profile = PROFILES["fireworks"].at(loopback.url).filled({})
+        with closing(FireworksBackend("fireworks", profile, native.KEY)) as backend:
+            base_model, keeps = fireworks_service.BASE, frozenset({"suffix"})
+            yield Subject(
+                backend, loopback.tick, dataset, base_model, keeps=keeps, speaks_wire=False
+            )
+
+
+@contextmanager
 def local(folder: Path) -> Iterator[Subject]:
     settings = Settings(home=folder / "home", cache=folder / "cache")
     backend, model = LocalBackend(settings), tiny.save_model(folder / "tiny")
@@ -121,7 +153,13 @@ def local(folder: Path) -> Iterator[Subject]:
 
 
 Factory = Callable[[Path], AbstractContextManager[Subject]]
-FACTORIES: dict[str, Factory] = {"fake": fake, "wire": wire, "local": local}
+FACTORIES: dict[str, Factory] = {
+    "fake": fake,
+    "wire": wire,
+    "together": together,
+    "fireworks": fireworks,
+    "local": local,
+}
 
 
 @pytest.fixture(scope="session", params=FACTORIES)

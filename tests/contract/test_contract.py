@@ -93,12 +93,13 @@ def test_unknown_names_are_not_found(backend: Backend) -> None:
         backend.cancel,
         backend.events,
         backend.checkpoints,
-        backend.delete_model,
         lambda model: backend.complete(model, PROMPT, sampling=GREEDY),
         lambda model: list(backend.stream(model, PROMPT, sampling=GREEDY)),
     ]
     if backend.capabilities.delete_files:
         uses.append(backend.delete_file)
+    if backend.capabilities.delete_models:
+        uses.append(backend.delete_model)
     if backend.capabilities.pause:
         uses += [backend.pause, backend.resume]
     for use, name in itertools.product(uses, ("ftjob-none", "名前 / ?#%")):
@@ -141,13 +142,21 @@ def test_a_job_succeeds(finished: Finished, backend: Backend) -> None:
     assert job.status == "succeeded"
     assert job.error is None
     assert job.created_at <= (job.finished_at or 0)
-    assert (job.trained_tokens or 0) > 0
-    assert (job.seed, job.suffix, job.metadata["team"]) == (7, "contract", "otter")
     assert job.hyperparameters["n_epochs"] == 2
-    assert job.fine_tuned_model is not None
-    assert job.fine_tuned_model.startswith("ft:")
-    assert "contract" in job.fine_tuned_model
+    assert "contract" in (job.fine_tuned_model or "")
     assert backend.retrieve(job.id) == job
+
+
+def test_a_job_keeps_what_it_was_given(finished: Finished, subject: Subject) -> None:
+    job, given = finished.job, {"seed": 7, "suffix": "contract", "metadata": {"team": "otter"}}
+    kept = {name: getattr(job, name) for name in subject.keeps}
+    assert kept == {name: given[name] for name in subject.keeps}
+
+
+def test_names_and_tokens_are_the_wires(finished: Finished, subject: Subject) -> None:
+    is_wires = str(finished.job.fine_tuned_model).startswith("ft:")
+    assert is_wires == subject.speaks_wire
+    assert not subject.speaks_wire or (finished.job.trained_tokens or 0) > 0
 
 
 def test_statuses_are_the_wires_in_their_order(finished: Finished) -> None:
@@ -157,8 +166,13 @@ def test_statuses_are_the_wires_in_their_order(finished: Finished) -> None:
     assert "running" in seen
 
 
-def test_events_tell_the_whole_story(finished: Finished) -> None:
+def test_events_tell_the_whole_story(finished: Finished, subject: Subject) -> None:
     messages = [event.message for event in finished.events]
+    assert all(messages)
+    assert len(messages) > 3
+    if not subject.speaks_wire:
+        assert all(e.data.get("type") for e in finished.events if e.metrics is None)
+        return
     assert messages[0] == f"Created fine-tuning job: {finished.job.id}"
     assert messages[1] == f"Validating training file: {finished.job.training_file}"
     assert "Files validated, moving job to queued state" in messages
@@ -186,18 +200,24 @@ def test_events_after_an_event_are_those_that_follow_it(
 def test_every_step_has_its_numbers(finished: Finished) -> None:
     metrics = [event.metrics for event in finished.events if event.metrics is not None]
     total = metrics[0].total_steps
-    assert [each.step for each in metrics] == list(range(1, (total or 0) + 1))
+    assert [each.step for each in metrics] == list(range(1, (total or len(metrics)) + 1))
     texts = [event.message for event in finished.events if event.type == "metrics"]
     for each, text in zip(metrics, texts, strict=True):
         assert each.total_steps == total
         assert each.train_loss is not None
         assert each.train_loss >= 0
         assert 0 <= (each.train_mean_token_accuracy or 0) <= 1
-        assert text.startswith(f"Step {each.step}/{total}: training loss={each.train_loss:.2f}")
+        place = f"{each.step}/{total}" if total else each.step
+        assert text.startswith(f"Step {place}: training loss={each.train_loss:.2f}")
 
 
-def test_checkpoints_are_those_of_the_epochs(finished: Finished, backend: Backend) -> None:
+def test_checkpoints_are_those_of_the_epochs(
+    finished: Finished, subject: Subject, backend: Backend
+) -> None:
     checkpoints = backend.checkpoints(finished.job.id)
+    if not backend.capabilities.checkpoints:
+        assert list(checkpoints) == []
+        return
     steps = [checkpoint.step_number for checkpoint in checkpoints]
     assert len(steps) == 2
     assert steps == sorted(steps)
@@ -205,6 +225,9 @@ def test_checkpoints_are_those_of_the_epochs(finished: Finished, backend: Backen
     for checkpoint in checkpoints:
         step, model = checkpoint.step_number, checkpoint.fine_tuned_model_checkpoint
         assert checkpoint.fine_tuning_job_id == finished.job.id
+        if not subject.speaks_wire:
+            assert str(step) in model
+            continue
         assert model.endswith(f":ckpt-step-{step}")
         assert f"Checkpoint created at step {step} with Snapshot ID: {model}" in messages
 
