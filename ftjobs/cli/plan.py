@@ -214,7 +214,7 @@ def start(app: App, plan: Plan, *, watch: bool, as_json: bool) -> None:
         with progress_bar("Uploading", in_bytes=True) as progress:
             job = app.client.apply(plan, progress=progress, say=_say)
     except KeyboardInterrupt:
-        say("\nInterrupted. Run the same command again: what was sent is not sent twice.")
+        say("\nInterrupted. Run the same command again: what is at the service is not sent twice.")
         raise
     if as_json:
         emit(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from types import FrameType
 
 import click
 
-from ftjobs.reports.cells import clean, table
+from ftjobs.reports.cells import clean, cut, table
 from ftjobs.reports.words import span as span
 from ftjobs.reports.words import when as when
 
@@ -91,7 +92,9 @@ def progress_bar(label: str, *, in_bytes: bool = False) -> Iterator[Move]:
             label=label,
             file=sys.stderr,
             hidden=not can_draw,
-            item_show_func=(lambda words: words) if in_bytes else None,
+            width=12 if in_bytes else 36,
+            show_eta=not in_bytes,
+            item_show_func=_what_fits if in_bytes else None,
         ) as bar,
     ):
         started = said = time.monotonic()
@@ -111,6 +114,11 @@ def progress_bar(label: str, *, in_bytes: bool = False) -> Iterator[Move]:
                 say(f"{label}: {words}")
 
         yield move
+
+
+def _what_fits(words: str | None) -> str | None:
+    """What a line has room for, beside label and bar."""
+    return words and cut(words, max(8, shutil.get_terminal_size().columns - 36))
 
 
 def transfer(done: int, total: int, moved: int, seconds: float) -> str:

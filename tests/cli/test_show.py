@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.cli.show import progress_bar, size, span, when
+from ftjobs.cli.show import progress_bar, size, span, transfer, when
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,38 @@ def test_a_bar_is_drawn_only_where_lines_can_be_redrawn(
     with progress_bar("Uploading") as move:
         move(1, 2)
     assert bool(terminal.getvalue()) == (value == "xterm")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "moved", "seconds", "words"),
+    [
+        (0, 0, 0, 0.0, "0 B"),
+        (500, 2000, 500, 0.5, "500 B of 2.0 KB"),
+        (500_000, 2_000_000, 500_000, 5.0, "500.0 KB of 2.0 MB, 100.0 KB/s, 15 s left"),
+        (1_500_000, 2_000_000, 500_000, 5.0, "1.5 MB of 2.0 MB, 100.0 KB/s, 5 s left"),
+        (2_000_000, 2_000_000, 500_000, 5.0, "2.0 MB of 2.0 MB, 100.0 KB/s"),
+    ],
+)
+def test_how_far_a_transfer_is(
+    done: int, total: int, moved: int, seconds: float, words: str
+) -> None:
+    assert transfer(done, total, moved, seconds) == words
+
+
+def test_a_long_transfer_is_told_where_no_bar_can_be_drawn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftjobs.cli.show.EVERY", 0.0)
+    with progress_bar("Uploading", in_bytes=True) as move:
+        move(1, 2)
+        move(2, 2)
+        move(1, 3)  # the next file
+    assert capsys.readouterr().err.splitlines() == [
+        "Uploading: 1 B of 2 B",
+        "Uploading: 2 B of 2 B",
+        "Uploading: 1 B of 3 B",
+    ]
+    monkeypatch.setattr("ftjobs.cli.show.EVERY", 10.0)
+    with progress_bar("Uploading", in_bytes=True) as move:
+        move(1, 2)
+    assert capsys.readouterr().err == ""
