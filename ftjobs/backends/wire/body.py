@@ -8,21 +8,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from ftjobs.errors import ServiceError, UnsupportedError
+from ftjobs.backends.nouns import Raw, mapping, noun
+from ftjobs.errors import UnsupportedError
 from ftjobs.schema import Checkpoint, File, Job, JobSpec
 
 if TYPE_CHECKING:
     from ftjobs.backends.profiles import Profile
 
 __all__ = ["Raw", "create_body", "mapping", "noun", "read_checkpoint", "read_file", "read_job"]
-
-Noun = TypeVar("Noun", bound=BaseModel)
-Raw = Mapping[str, Any]
-"""A JSON object as it came."""
 
 
 # --- what is sent -------------------------------------------------------------------------------
@@ -166,25 +161,3 @@ def read_checkpoint(raw: Raw, job_id: str, name: str) -> Checkpoint:
         fine_tuning_job_id=job_id,
         step_number=int(step[1]) if step else 0,
     )
-
-
-def noun(cls: type[Noun], raw: Raw, name: str, **missing: Any) -> Noun:
-    """`raw` as a `cls`; a null is a field that is not there, and `missing` stands in for it.
-
-    Raises:
-        ServiceError: a field cannot be read; the message names it, and quotes nothing.
-    """
-    present = {field: value for field, value in raw.items() if value is not None}
-    try:
-        return cls.model_validate(missing | present)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ServiceError(
-            f"{name} answered a {cls.__name__.lower()} whose {place} cannot be read: {first['msg']}"
-        ) from None
-
-
-def mapping(value: object) -> Raw:
-    """`value` if it is a JSON object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
