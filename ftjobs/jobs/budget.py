@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from ftjobs.backends.base import Trainer
+from ftjobs.backends.base import Prices, Trainer
 from ftjobs.data.cost import Cost, Price, dollars, estimate_cost, price_of, shipped
 from ftjobs.data.stats import Statistics, statistics
 from ftjobs.data.tokens import HOSTED, EstimatedCounter, TokenCounter, counter_for, family
-from ftjobs.errors import ConfigError, CostError
+from ftjobs.errors import BackendError, ConfigError, CostError
 from ftjobs.schema import JobSpec
 
 __all__ = ["Estimate", "Planned", "bound", "check_budget", "counter_of", "estimate"]
@@ -44,17 +44,23 @@ class Planned(Protocol):
     def examples(self) -> int:
         """Its rows."""
 
+    @property
+    def file_id(self) -> str | None:
+        """The service's file with these bytes; None where it has none."""
+
 
 class Estimate(Cost):
     """What a job is expected to cost, and the most that it can.
 
     `margin` is how many times the billed tokens there can be at most, and `most_usd` what those
-    cost in US dollars.  `unknown` says why `usd` and `most_usd` are None.
+    cost in US dollars.  `unknown` says why `usd` and `most_usd` are None.  `said_by` is the service
+    whose own estimate both are; such an estimate has no margin.
     """
 
     margin: float = 1.0
     most_usd: float | None = None
     unknown: str = ""
+    said_by: str = ""
 
 
 def estimate(
@@ -66,8 +72,9 @@ def estimate(
 ) -> Estimate:
     """What a job is expected to cost, and the most that it can; one pass over each billed file.
 
-    A price that ships with ftjobs holds only at its own service; a user's own holds anywhere.
-    A validation file that is billed is taken to be evaluated once an epoch.
+    A service that prices jobs itself is asked, if it has the files already.  A price that ships
+    with ftjobs holds only at its own service; a user's own holds anywhere.  A validation file
+    that is billed is taken to be evaluated once an epoch.
 
     Args:
         backend: where the job would run.
@@ -78,27 +85,56 @@ def estimate(
     Raises:
         ConfigError: a file cannot be read.
     """
+    ours = _from_here(backend, spec, files, prices)
+    said = None if ours.local else _said(backend, spec, files)
+    if said is None:
+        return ours
+    own = {"usd": said, "most_usd": said, "margin": 1.0, "unknown": "", "price": None}
+    return ours.model_copy(update={**own, "said_by": backend.name})
+
+
+def _from_here(
+    backend: Trainer,
+    spec: JobSpec,
+    files: Mapping[str, Planned],
+    prices: Mapping[str, Price] | None,
+) -> Estimate:
+    """The estimate from the files and the prices that are on this machine."""
     local = backend.name == "local"
     known = {} if local else _prices_at(backend.name, prices)
     counter = counter_of(backend, spec.model)
-    train = files["training_file"]
-    found = statistics(train.path, counter)
-    billed = [(train, found)]
-    epochs, given = _epochs(spec, train, local=local)
-    price = price_of(spec.model, known)
-    if price is not None and price.validation and (extra := files.get("validation_file")):
-        billed.append((extra, statistics(extra.path, counter)))
+    billed = [(file, statistics(file.path, counter)) for file in _billed(files, known, spec.model)]
+    epochs, given = _epochs(spec, files["training_file"], local=local)
+    (_, found), *validation = billed
     cost = estimate_cost(
         found,
         spec.model,
         epochs=epochs,
         prices=known,
         local=local,
-        validation=billed[-1][1] if len(billed) > 1 else None,
+        validation=validation[0][1] if validation else None,
         evaluations=epochs,
     )
-    cost = cost.model_copy(update={"epochs_given": given})
-    return _bounded(cost, spec, billed, backend.name)
+    return _bounded(cost.model_copy(update={"epochs_given": given}), spec, billed, backend.name)
+
+
+def _billed(files: Mapping[str, Planned], prices: Mapping[str, Price], model: str) -> list[Planned]:
+    """The files whose tokens cost money: the training file, and validation where it is billed."""
+    price = price_of(model, prices)
+    fields = ["training_file", "validation_file"] if price and price.validation else []
+    return [files[field] for field in fields or ["training_file"] if field in files]
+
+
+def _said(backend: Trainer, spec: JobSpec, files: Mapping[str, Planned]) -> float | None:
+    """What the service says that the job will cost, if it can be asked and has all files."""
+    ids = {field: file.file_id for field, file in files.items()}
+    if not isinstance(backend, Prices) or None in ids.values():
+        return None
+    try:
+        said = backend.price(spec.model_copy(update=ids))
+    except BackendError:
+        return None  # the estimate from here has to do
+    return said if said is not None and 0 <= said < math.inf else None
 
 
 def check_budget(cost: Cost | None, max_cost: float | None, allow_unknown: bool = False) -> None:

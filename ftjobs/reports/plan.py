@@ -90,7 +90,7 @@ def _money(plan: Plan) -> Iterator[tuple[str, str]]:
     if cost.margin > 1:
         yield "", f"at most {round(cost.billed_tokens * cost.margin):,}, as they {_why(cost, plan)}"
     yield "cost", cost_in_words(cost, plan.max_cost)
-    yield "price", _price(cost.price)
+    yield "price", f"the estimate of {cost.said_by} itself" if cost.said_by else _price(cost.price)
 
 
 def _why(cost: Estimate, plan: Plan) -> str:

@@ -16,7 +16,7 @@ from ftjobs.config import Settings
 from ftjobs.data.cost import Cost, Price, estimate_cost, load_prices
 from ftjobs.data.stats import statistics
 from ftjobs.data.tokens import EstimatedCounter, counter_for
-from ftjobs.errors import ConfigError, CostError
+from ftjobs.errors import ConfigError, CostError, ServiceError
 from ftjobs.jobs.budget import Estimate, check_budget, counter_of, estimate
 from ftjobs.jobs.plan import PlannedFile
 from ftjobs.schema import Hyperparameters, JobSpec
@@ -73,7 +73,7 @@ def test_the_expected_cost_is_that_of_data_stats(train: PlannedFile) -> None:
     found = statistics(train.path, counter_for("gpt-4o-mini"))
     expected = estimate_cost(found, "gpt-4o-mini", epochs=2)
     cost = of(train, hyperparameters=Hyperparameters(n_epochs=2))
-    assert cost.model_dump(exclude={"margin", "most_usd", "unknown"}) == expected.model_dump()
+    assert cost.model_dump(include=set(Cost.model_fields)) == expected.model_dump()
     assert cost.epochs_given
 
 
@@ -191,6 +191,49 @@ def test_ones_own_machine_costs_no_money(train: PlannedFile, tmp_path: Path) -> 
     counter = counter_of(local, "smollm2-135m")
     assert isinstance(counter, EstimatedCounter)
     assert counter.note  # says why it is none
+
+
+class Pricing(FakeBackend):
+    """A service that says itself what a job will cost."""
+
+    says: float | Exception | None = 4.25
+    asked: JobSpec | None = None
+
+    def price(self, spec: JobSpec) -> float | None:
+        self.asked = spec
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+
+def test_the_service_is_asked_for_its_price_if_it_has_the_files(train: PlannedFile) -> None:
+    backend = Pricing(name="openai")
+    files = {"training_file": train.model_copy(update={"file_id": "file-1"})}
+    own = estimate(backend, spec(), files)
+    assert (own.usd, own.most_usd, own.margin) == (4.25, 4.25, 1.0)
+    assert (own.said_by, own.unknown, own.price) == ("openai", "", None)
+    assert backend.asked == spec().model_copy(update={"training_file": "file-1"})
+    with pytest.raises(CostError):
+        check_budget(own, 4.24)
+    check_budget(own, 4.25)
+
+
+def test_without_the_files_it_is_not_asked(train: PlannedFile) -> None:
+    backend = Pricing(name="openai")
+    there = train.model_copy(update={"file_id": "file-1"})
+    files = {"training_file": there, "validation_file": train}
+    assert estimate(backend, spec(), files).said_by == ""
+    assert backend.asked is None
+
+
+@pytest.mark.parametrize("says", [None, ServiceError("broken"), -1.0, float("nan"), float("inf")])
+def test_a_service_that_cannot_say_leaves_the_estimate_from_here(
+    train: PlannedFile, says: float | Exception | None
+) -> None:
+    backend = Pricing(name="openai")
+    backend.says = says
+    files = {"training_file": train.model_copy(update={"file_id": "file-1"})}
+    assert estimate(backend, spec(), files) == of(train)
 
 
 # --- the gate -------------------------------------------------------------------------------------

@@ -135,6 +135,11 @@ def test_why_there_may_be_more_tokens() -> None:
     assert "at most 3" not in text(plan(cost=cost(exact=True, margin=1.0)))
 
 
+def test_a_price_that_the_service_says_itself() -> None:
+    said = cost(said_by="together", price=None, margin=1.0, most_usd=0.015)
+    assert "price     the estimate of together itself" in text(plan(cost=said))
+
+
 def test_what_was_left_to_the_service() -> None:
     spec = JobSpec(model="m", training_file="train.jsonl")
     lines = text(plan(spec=spec, max_cost=None)).splitlines()
