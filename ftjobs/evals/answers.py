@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -113,14 +114,14 @@ def read_answers(path: str | Path) -> Iterator[StoredAnswer]:
 class AnswerFile:
     """The file, open for one process at a time; see `AnswerFile.opened`.  Thread-safe."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
         self._file = file
         self._places: dict[Key, tuple[int, int]] = {}
         self._lock = threading.Lock()
         end = 0
-        with stored_by(path):
-            for answer, start, stop in _answers(path, file):
+        with stored_by(path), path.open("rb") as lines:
+            for answer, start, stop in _answers(path, lines):
                 self._places.setdefault(answer.key, (start, stop))
                 end = stop
             _mend(file, end)
@@ -138,7 +139,8 @@ class AnswerFile:
             lock = _locked(path)
         try:
             with stored_by(path):
-                file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+                # Unbuffered: what a full disk refused must not come back with a later line.
+                file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
             with file:
                 yield cls(path, file)
         finally:
@@ -155,8 +157,11 @@ class AnswerFile:
         line = answer.line()
         with self._lock, stored_by(self.path):
             start = self._file.seek(0, os.SEEK_END)
-            self._file.write(line)
-            self._file.flush()
+            try:
+                _write_all(self._file, line)
+            except OSError:
+                self._file.truncate(start)
+                raise
             os.fsync(self._file.fileno())
             self._places[answer.key] = (start, start + len(line))
 
@@ -171,13 +176,11 @@ class AnswerFile:
             return
         with written(self.path) as file:
             for key in order:
-                file.write(self._line(key))
+                file.write(self._line(key).rstrip(b"\n") + b"\n")
 
     def _line(self, key: Key) -> bytes:
         start, end = self._places[key]
-        with self._lock, stored_by(self.path):
-            self._file.seek(start)
-            return self._file.read(end - start)
+        return os.pread(self._file.fileno(), end - start, start)
 
 
 def _locked(path: Path) -> BaseFileLock:
@@ -185,6 +188,10 @@ def _locked(path: Path) -> BaseFileLock:
 
     if "\0" in str(path):
         raise ConfigError("the path of the answers holds a zero byte", hint="Check the path.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent}: no such folder", hint="Make the folder first.")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: not a regular file", hint="Name a new file.")
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
     try:
         lock.acquire()
@@ -208,7 +215,13 @@ def _answers(path: Path, file: BinaryIO) -> Iterator[tuple[StoredAnswer, int, in
         start += len(line)
 
 
-def _mend(file: BinaryIO, end: int) -> None:
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _mend(file: FileIO, end: int) -> None:
     """Cut off what was torn, and end the last line."""
     file.truncate(end)
     if end:
@@ -216,5 +229,4 @@ def _mend(file: BinaryIO, end: int) -> None:
         if file.read(1) != b"\n":
             file.seek(end)
             file.write(b"\n")
-    file.flush()
     os.fsync(file.fileno())

@@ -214,6 +214,11 @@ class Archive:
         path = self.folder / kept.path
         return path.is_file() and path.stat().st_size == kept.bytes
 
+    def drop(self, kept: Kept) -> None:
+        """Delete a file that is not what it was."""
+        with stored_by(self.folder / kept.path):
+            (self.folder / kept.path).unlink(missing_ok=True)
+
 
 def _require_archive(folder: Path) -> None:
     """Refuse a folder of something else before anything is written into it."""

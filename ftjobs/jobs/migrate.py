@@ -250,6 +250,9 @@ class _Mover:
         if file_id in self._asked or self._is_done_with(file_id):
             return
         self._asked.add(file_id)
+        before = self._archive.files.get(file_id)
+        if before is not None and before.kept is not None:
+            self._archive.drop(before.kept)  # somebody has changed it
         record = self._attempt(lambda: self._backend.file(file_id))
         if isinstance(record, Gap):
             record = File(id=file_id, bytes=0, created_at=0, filename="", purpose="")
