@@ -206,26 +206,63 @@ def settings() -> Iterator[str]:
     """Settings, keys, hyperparameters and sampling."""
     yield "# Settings"
     yield (inspect.getdoc(config) or "").partition("\n")[2].strip()
-    yield "`ftjobs.toml` and `config.toml` hold settings only, never keys:"
+    yield (
+        "`ftjobs.toml` and `config.toml` hold settings and "
+        "[services of one's own](../how-to/hosted.md#services-of-your-own), never keys:"
+    )
     yield '```toml\nbackend = "local"\ndisplay = "plain"\n```'
     yield "## Keys"
-    yield "Keys come from the environment only."
-    services = [(f"`{n}`", f"`{p.key_variables[0]}`") for n, p in profiles.PROFILES.items()]
-    yield table(
-        ("Backend", "Variable"),
-        [*services, ("a base URL", f"`{profiles.ANY_URL.key_variables[0]}`"), ("`local`", "none")],
+    yield (
+        "Keys come from the environment, then from the system's keyring, never from a flag or a "
+        "file; see [how](../how-to/hosted.md#keys)."
     )
+    services = [(f"`{name}`", *variables(each)) for name, each in profiles.PROFILES.items()]
+    others = [("a base URL", *variables(profiles.ANY_URL)), ("`local`", "none", "none")]
+    yield table(("Backend", "Key", "Other variables"), [*services, *others])
+    yield "## Services"
+    yield from services_table()
     yield "## Hyperparameters"
     yield (
         "Keywords of `client.submit`, and options of `ftjobs submit` with `-` for `_`. What is "
         "left out, or `auto`, is [chosen by the backend](../explanation/automatic-settings.md)."
     )
     yield field_table(Hyperparameters)
-    hosted = sorted(profiles.WIRE.hyperparameters)
-    yield f"Services that speak the wire take {', '.join(f'`{n}`' for n in hosted)} only."
+    yield "Which of them a service takes is in [the table above](#services)."
     yield "## Sampling"
     yield "Fields of `ftjobs.Sampling`, options of `ftjobs chat` and `ftjobs compare`."
     yield field_table(Sampling)
+
+
+def variables(profile: profiles.Profile) -> tuple[str, str]:
+    """The variables of a profile's key, and those of its other fields."""
+    keys = " or ".join(f"`{name}`" for name in profile.key_variables)
+    return keys, ", ".join(f"`{name}`" for name in sorted(profile.variables())) or "none"
+
+
+def services_table() -> Iterator[str]:
+    """What each service can do, and what to know about it, with how it is known."""
+    yield (
+        "As `ftjobs/backends/profiles.toml` says it. Nothing here was run against a paid account. "
+        "V: run or read in the released source; D: the vendor's documentation; T: a third party; "
+        "I: inferred."
+    )
+    head = ("Backend", "Methods", "Hyperparameters", "Also", "Checked")
+    yield table(head, [(f"`{name}`", *able(each)) for name, each in profiles.PROFILES.items()])
+    notes = [
+        f"* `{name}`: {note.text} ({note.mark})"
+        for name, profile in profiles.PROFILES.items()
+        for note in profile.notes
+    ]
+    yield "\n".join(notes)
+
+
+def able(profile: profiles.Profile) -> tuple[str, ...]:
+    """What a service can do, as cells."""
+    can = profile.capabilities
+    also = [name for name in ("pause", "metadata", "events", "checkpoints") if getattr(can, name)]
+    chosen = (name for name in Hyperparameters.model_fields if name in can.hyperparameters)
+    settings = ", ".join(f"`{name}`" for name in chosen)
+    return ", ".join(sorted(can.methods)), settings, ", ".join(also), str(profile.checked)
 
 
 def field_table(model: type[BaseModel]) -> str:

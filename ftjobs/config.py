@@ -10,9 +10,7 @@ working folder upwards), the user's `config.toml`, default.  The environment is 
 | `home`    | `FTJOBS_HOME`     | the platform's data folder: the local store    |
 | `cache`   | `FTJOBS_CACHE`    | the platform's cache folder: converted models  |
 | `display` | `FTJOBS_DISPLAY`  | `auto`: one of auto, full, plain, json, quiet  |
-
-The files may also hold services of one's own, `[profiles.NAME]`; see docs/how-to/hosted.md.  A
-project's file is not trusted with keys: it may have come with a cloned repository.
+| `profiles`| files only        | none: services of one's own, `[profiles.NAME]` |
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from ftjobs.errors import ConfigError
 
@@ -67,7 +65,7 @@ class Settings(BaseModel):
     """Settings in force.  `home` and `cache` are absolute.
 
     `profiles` are services of one's own, the strongest last; in Python they may be given as
-    `{"lab": {"base_url": …}}`.  `from_project` names the settings that a project's file chose.
+    `{"lab": {"base_url": …}}`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,7 +75,7 @@ class Settings(BaseModel):
     cache: Path
     display: Display = "auto"
     profiles: tuple[OwnProfile, ...] = ()
-    from_project: frozenset[str] = frozenset()
+    _from_project: frozenset[str] = PrivateAttr(frozenset())  # what a project's file chose
 
     @field_validator("profiles", mode="before")
     @classmethod
@@ -113,17 +111,16 @@ class Settings(BaseModel):
             values["home"] = platformdirs.user_data_path("ftjobs", appauthor=False)
             values["cache"] = platformdirs.user_cache_path("ftjobs", appauthor=False)
         profiles: list[OwnProfile] = []
+        from_project: set[str] = set()
         for path in _files(cwd):
             found = _read(path)
-            profiles += found.pop("profiles", ())
-            chosen = found.keys() if path.name == PROJECT_FILE else ()
-            values |= {**found, "from_project": frozenset(chosen)}
-        flags = {name: value for name, value in overrides.items() if value is not None}
-        named = ((name, environ.get(f"FTJOBS_{name.upper()}")) for name in SETTINGS)
-        stronger = {name: value for name, value in named if value} | flags
-        values["from_project"] = frozenset(values.get("from_project", ())) - stronger.keys()
+            profiles += found.pop("profiles")
+            from_project |= found.keys() if path.name == PROJECT_FILE else set()
+            values |= found
+        named = {name: environ.get(f"FTJOBS_{name.upper()}") or None for name in SETTINGS}
+        stronger = {k: v for given in (named, overrides) for k, v in given.items() if v is not None}
         try:
-            return cls(**{"profiles": profiles, **values, **stronger})
+            settings = cls(**{"profiles": profiles, **values, **stronger})
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
@@ -131,10 +128,12 @@ class Settings(BaseModel):
                 f"setting {name!r}: {first['msg']}",
                 hint=f"It comes from a flag, FTJOBS_{name.upper()}, ftjobs.toml or config.toml.",
             ) from None
+        settings._from_project = frozenset(from_project - stronger.keys())
+        return settings
 
     def trusts(self, backend: str) -> bool:
         """Whether `backend` is the user's own word, and not that of a project's file."""
-        return "backend" not in self.from_project or backend != self.backend
+        return "backend" not in self._from_project or backend != self.backend
 
 
 def _files(cwd: Path | None) -> Iterator[Path]:

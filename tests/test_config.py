@@ -121,15 +121,18 @@ def test_profiles_may_be_given_in_python(tmp_path: Path) -> None:
         Settings(home=tmp_path, cache=tmp_path, profiles={"local": {}})
 
 
-def test_what_a_project_chose_is_known(tmp_path: Path, user_folder: Path) -> None:
-    (user_folder / "config.toml").write_text('backend = "user"\n')
-    assert Settings.load(environ={}, cwd=tmp_path).from_project == frozenset()
-    (tmp_path / "ftjobs.toml").write_text('backend = "there"\ndisplay = "plain"\n')
-    chosen = Settings.load(environ={"FTJOBS_DISPLAY": "json"}, cwd=tmp_path)
-    assert chosen.from_project == {"backend"}
+def test_what_a_project_chose_is_not_the_users_word(tmp_path: Path, user_folder: Path) -> None:
+    (user_folder / "config.toml").write_text('backend = "there"\n')
+    assert Settings.load(environ={}, cwd=tmp_path).trusts("there")
+    (tmp_path / "ftjobs.toml").write_text('display = "plain"\n')
+    assert Settings.load(environ={}, cwd=tmp_path).trusts("there")
+    (tmp_path / "ftjobs.toml").write_text('backend = "there"\n')
+    chosen = Settings.load(environ={"FTJOBS_DISPLAY": "json", "FTJOBS_BACKEND": ""}, cwd=tmp_path)
     assert not chosen.trusts("there")
+    assert not chosen.model_copy(update={"display": "plain"}).trusts("there")
     assert chosen.trusts("elsewhere")
     assert Settings.load(environ={}, cwd=tmp_path, backend="there").trusts("there")
+    assert Settings.load(environ={"FTJOBS_BACKEND": "there"}, cwd=tmp_path).trusts("there")
 
 
 def test_settings_are_printed_without_what_profiles_hold(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 The rules are written from the services' own descriptions, not from ftjobs' profiles: Nebius's
 OpenAPI description of 2026-07-04 (github.com/nebius/tokenfactory-rl), LiteLLM 1.109's
-`litellm/proxy/fine_tuning_endpoints`, the released Unsloth Studio, Portkey's and Azure's
-documentation.  Each `*_refusal` returns why a body of `create` is refused, or "".
+`litellm/proxy/fine_tuning_endpoints`, third parties' accounts of Unsloth Studio, Portkey's and
+Azure's documentation.  Each `*_refusal` returns why a body of `create` is refused, or "".
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,3 +280,30 @@ def test_whatever_a_project_says_its_own_services_read_nothing(fields: Mapping[s
 def test_every_hyperparameter_has_a_service_that_takes_it() -> None:
     taken = {each for profile in PROFILES.values() for each in profile.capabilities.hyperparameters}
     assert taken == set(Hyperparameters.model_fields)
+
+
+# --- the documentation --------------------------------------------------------------------------
+
+HOSTED = Path(__file__).parents[2] / "docs/how-to/hosted.md"
+
+
+def test_the_profiles_of_the_documentation_work() -> None:
+    blocks = re.findall(
+        r"^```toml\n(.*?)^```$", HOSTED.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    found = [tomllib.loads(block)["profiles"] for block in blocks]
+    assert [[*tables] for tables in found] == [["lab"], ["azure", "gateway"]]
+    for number, tables in enumerate(found):
+        for name, fields in tables.items():
+            source = "config.toml" if number else "ftjobs.toml"
+            table = OwnProfile(name=name, fields=fields, source=source, from_project=not number)
+            assert choose(name, [table]).trusted == bool(number)
+
+
+def test_the_documentation_names_every_service_and_its_variables() -> None:
+    text = HOSTED.read_text("utf-8")
+    optional = {"FTJOBS_API_KEY", "PORTKEY_GATEWAY_URL"}
+    for name, profile in PROFILES.items():
+        assert f"| `{name}` |" in text
+        for variable in {*profile.key_variables, *profile.variables()} - optional:
+            assert variable in text
