@@ -17,7 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.check import checking
+from tests.benchmarks.faults import submitting
 from tests.benchmarks.near import near_duplicates
+from tests.benchmarks.start import starting
+from tests.benchmarks.upload import uploading
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +31,9 @@ def main() -> None:
     training()
     checking()
     near_duplicates()
+    starting()
+    uploading()
+    submitting(seeds=100)
 
 
 def report(name: str, ours: list[float], peer: list[float], unit: str) -> None:

@@ -40,15 +40,20 @@ def main() -> int:
         verdict = try_seed(options.seed, SCRIPTS[options.who])
         print(*verdict.log, verdict, sep="\n")
         return not verdict.is_clean
+    return min(1, submitting(seeds=options.seeds, first=options.first))
+
+
+def submitting(*, seeds: int, first: int = 0) -> int:
+    """Print the table, and ftjobs' verdicts that are not clean; how many those are."""
     began = time.monotonic()
-    seeds = range(options.first, options.first + options.seeds)
-    results = {name: run_all(seeds, script) for name, script in SCRIPTS.items()}
+    chosen = range(first, first + seeds)
+    results = {name: run_all(chosen, script) for name, script in SCRIPTS.items()}
     print(table(results))
-    print(f"{options.seeds} submissions each, {time.monotonic() - began:.0f} s")
+    print(f"{seeds} submissions each, {time.monotonic() - began:.0f} s", flush=True)
     unclean = [verdict for verdict in results["ftjobs"] if not verdict.is_clean]
     for verdict in unclean:
         print(verdict)
-    return bool(unclean)
+    return len(unclean)
 
 
 def run_all(seeds: Iterable[int], script: Script) -> list[Verdict]:
