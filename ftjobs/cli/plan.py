@@ -13,7 +13,7 @@ import click
 from ftjobs.cli import fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import attach_command, display_for
-from ftjobs.cli.show import clean_line, emit, progress_bar, say
+from ftjobs.cli.show import clean_line, emit, progress_bar, say, span
 from ftjobs.cli.watch import follow
 from ftjobs.data import read
 from ftjobs.data.cost import load_prices
@@ -28,6 +28,7 @@ from ftjobs.schema import Hyperparameters, Issue, Job, JobSpec
 F = TypeVar("F", bound=Callable[..., Any])
 
 WARNINGS = 5  # printed of a dataset's
+COUNTED = 7e6  # bytes a second, whose tokens one core estimates
 
 
 class Dollars(click.FloatRange):
@@ -151,6 +152,8 @@ def make_plan(app: App, source: Path, options: dict[str, Any], *, priced: bool) 
 
 def _cost(app: App, plan: Plan) -> Estimate:
     """The cost of a plan by the prices that this user goes by."""
+    if (seconds := sum(file.bytes for file in plan.files.values()) / COUNTED) > 10:
+        say(f"Counting tokens, which may take {span(seconds)}.")
     own = app.settings.home / "prices.toml"
     prices = load_prices([own] if own.is_file() else [])
     return estimate(app.client.backend, plan.spec, plan.files, prices=prices)

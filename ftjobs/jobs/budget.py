@@ -54,13 +54,15 @@ class Estimate(Cost):
 
     `margin` is how many times the billed tokens there can be at most, and `most_usd` what those
     cost in US dollars.  `unknown` says why `usd` and `most_usd` are None.  `said_by` is the service
-    whose own estimate both are; such an estimate has no margin.
+    whose own estimate both are; such an estimate has no margin.  `counting` says why tokens were
+    estimated and not counted, and what helps.
     """
 
     margin: float = 1.0
     most_usd: float | None = None
     unknown: str = ""
     said_by: str = ""
+    counting: str = ""
 
 
 def estimate(
@@ -115,7 +117,9 @@ def _from_here(
         validation=validation[0][1] if validation else None,
         evaluations=epochs,
     )
-    return _bounded(cost.model_copy(update={"epochs_given": given}), spec, billed, backend.name)
+    bounded = _bounded(cost, spec, billed, backend.name)
+    counting = "" if counter.exact else counter.note
+    return bounded.model_copy(update={"epochs_given": given, "counting": counting})
 
 
 def _billed(files: Mapping[str, Planned], prices: Mapping[str, Price], model: str) -> list[Planned]:

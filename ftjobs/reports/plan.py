@@ -60,7 +60,7 @@ def _job(plan: Plan) -> Iterator[tuple[str, str]]:
     chosen = spec.hyperparameters.model_dump(exclude_none=True)
     yield "model", spec.model
     yield "method", spec.method
-    yield "settings", ", ".join(f"{k} {v}" for k, v in chosen.items()) or "the service's own"
+    yield "settings", ", ".join(f"{k} {v}" for k, v in chosen.items()) or "automatic"
     yield "suffix", spec.suffix or ""
     yield "seed", "" if spec.seed is None else str(spec.seed)
     yield "metadata", ", ".join(f"{key}={value}" for key, value in spec.metadata.items())
@@ -89,6 +89,7 @@ def _money(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "tokens", f"{sign}{cost.tokens:,} × {epochs}{rule} = {cost.billed_tokens:,}"
     if cost.margin > 1:
         yield "", f"at most {round(cost.billed_tokens * cost.margin):,}, as they {_why(cost, plan)}"
+    yield "", cost.counting
     yield "cost", cost_in_words(cost, plan.max_cost)
     yield "price", f"the estimate of {cost.said_by} itself" if cost.said_by else _price(cost.price)
 

@@ -91,6 +91,7 @@ def test_epochs_follow_the_services_rule(tmp_path: Path, examples: int, epochs: 
 def test_estimated_tokens_have_a_margin(train: PlannedFile) -> None:
     known = of(train)
     assert not known.exact
+    assert "tiktoken" in known.counting
     assert known.usd is not None
     assert known.most_usd is not None
     assert known.margin == pytest.approx(2, abs=0.01)

@@ -237,3 +237,10 @@ def test_what_utf8_cannot_hold_is_not_written() -> None:
     path = Path(os.fsdecode(b"caf\xe9.jsonl"))
     with pytest.raises(ConfigError, match="UTF-8"):
         dumps(JobFile(model="m", data=Data(train=path)))
+
+
+def test_the_example_of_the_documentation_is_a_job() -> None:
+    page = Path(__file__).parents[2] / "docs/how-to/plan-and-apply.md"
+    _, _, rest = page.read_text("utf-8").partition("```toml\n")
+    job = parse_job(rest.partition("```")[0])
+    assert set(job.model_dump(exclude_defaults=True)) == set(JobFile.model_fields) - {"method"}

@@ -39,6 +39,7 @@ def cost(**changes: object) -> Estimate:
         "price": PRICE,
         "margin": 2.0,
         "most_usd": 0.0301,
+        "counting": "the tokenizer of m is not known",
     }
     return Estimate.model_validate(values | changes)
 
@@ -78,6 +79,7 @@ Plan for openai
   training  train.jsonl: 78 examples, 31,063 bytes, to upload
   tokens    about 1,000 × 3 epochs (automatic) = 3,000
             at most 6,000, as they are estimated, not counted
+            the tokenizer of m is not known
   cost      $0.01 expected, $0.04 at most (limit $2.00)
   price     OpenAI, $5.00 for a million tokens, as of 2026-11-22 (third party; two tables agree)
 
@@ -143,7 +145,7 @@ def test_a_price_that_the_service_says_itself() -> None:
 def test_what_was_left_to_the_service() -> None:
     spec = JobSpec(model="m", training_file="train.jsonl")
     lines = text(plan(spec=spec, max_cost=None)).splitlines()
-    assert "  settings  the service's own" in lines
+    assert "  settings  automatic" in lines
     assert not any(line.startswith(("  suffix", "  seed", "  metadata")) for line in lines)
     assert "limit" not in text(plan(max_cost=None))
 
