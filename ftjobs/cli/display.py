@@ -1,4 +1,4 @@
-"""How a watched job is shown: full, plain, json or quiet, and which of them is right here."""
+"""How watched jobs are shown: full, plain, json or quiet, and which of them is right here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
@@ -15,12 +16,18 @@ import click
 from ftjobs.cli.app import App
 from ftjobs.cli.show import can_redraw, clean_line, emit, span, when
 from ftjobs.config import Settings
+from ftjobs.errors import BackendError
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import Tick, has_ended
+from ftjobs.reports.cells import cut, pad
+from ftjobs.schema import Job
+
+COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan")
+SHORT = 8  # characters of a job's short name, unless two would be the same
 
 
 class Display(Protocol):
-    """Shows one job.  `show` is called after each look, `close` once watching is over."""
+    """Shows jobs.  `show` is called after each look at one."""
 
     def __enter__(self) -> Display: ...
 
@@ -33,22 +40,25 @@ class Display(Protocol):
     ) -> None: ...
 
     def show(self, tick: Tick, progress: Progress) -> None:
-        """Show one look, and the progress that it is part of."""
+        """Show one look, and the progress of its job that it is part of."""
         ...
 
 
-def display_for(settings: Settings, *, as_json: bool = False, every: float = 10) -> Display:
+def display_for(
+    settings: Settings, *, as_json: bool = False, every: float = 10, many: bool = False
+) -> Display:
     """The display that flags, settings, terminal and environment ask for.
 
-    `every` is how often the plain display repeats a running job's numbers, in seconds.
+    `every` is how often the plain display repeats running jobs' numbers, in seconds; `many`
+    says that more than one job is watched.
     """
     name = "json" if as_json else choose(settings.display, sys.stdout.isatty(), os.environ)
     if name == "full":
-        from ftjobs.cli.monitor import Full
+        from ftjobs.cli.monitor import Board, Full
 
-        return Full()
+        return Board() if many else Full()
     if name == "plain":
-        return Plain(every=every)
+        return Plain(every=every, names=Names() if many else None)
     return Json() if name == "json" else Quiet()
 
 
@@ -59,10 +69,33 @@ def choose(wanted: str, is_terminal: bool, environ: Mapping[str, str]) -> str:
     return "full" if is_terminal and can_redraw(environ) else "plain"
 
 
-def attach_command(app: App, job_id: str) -> str:
-    """The command that watches this job from the same place."""
+def attach_command(app: App, *jobs: str) -> str:
+    """The command that watches these jobs from the same place."""
     backend = ["--backend", app.backend] if app.backend else []
-    return shlex.join(["ftjobs", *backend, "watch", clean_line(job_id)])
+    return shlex.join(["ftjobs", *backend, "watch", *map(clean_line, jobs)])
+
+
+class Names:
+    """Short names of jobs, which stay what they are once they were given."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, str] = {}
+
+    def of(self, job: Job) -> str:
+        """A few characters of the job's id that no other job was given."""
+        if job.id not in self._given:
+            clean = clean_line(job.id)
+            own = clean.partition("-")[2] or clean
+            lengths = range(SHORT, len(own) + 1)
+            starts = [own[:length] for length in lengths] or [own]
+            free = [start for start in starts if start not in self._given.values()]
+            self._given[job.id] = cut(free[0] if free else clean, 4 * SHORT)
+        return self._given[job.id]
+
+    def place(self, job: Job) -> int:
+        """When the job was named, counted from 0."""
+        self.of(job)
+        return list(self._given).index(job.id)
 
 
 class Quiet:
@@ -79,50 +112,91 @@ class Quiet:
 
 
 class Json(Quiet):
-    """Every event as a line of JSON, then the job that ended."""
+    """Every event as a line of JSON with its job's id, and each job once it has ended."""
 
     def show(self, tick: Tick, progress: Progress) -> None:  # noqa: ARG002 - the protocol's
-        """Print the events, and the job once it has ended."""
+        """Print the events, and the job when nothing more will come of it."""
         for event in tick.events:
-            emit(event)
-        if has_ended(tick.job) and tick.problem is None:
+            emit({**event.model_dump(), "fine_tuning_job_id": tick.job.id})
+        if tick.last:
             emit(tick.job)
         sys.stdout.flush()
 
 
-class Plain(Quiet):
-    """A line for each event and change of status, and the numbers every so many seconds."""
+@dataclass
+class _Printed:
+    """What the plain display has said of one job."""
 
-    def __init__(self, *, every: float = 10) -> None:
+    status: str = ""
+    counted: float = field(default_factory=time.monotonic)
+
+
+class Plain(Quiet):
+    """A line for each event and change of status, and the numbers every so many seconds.
+
+    Of many jobs, each line begins with the job's short name, and the numbers of one of them are
+    repeated at a time.
+    """
+
+    def __init__(self, *, every: float = 10, names: Names | None = None) -> None:
         self.every = every
-        self.status = ""
-        self.counted = time.monotonic()
-        self.troubled = False
+        self.names = names
+        self.printed: dict[str, _Printed] = {}
+        self.troubled: set[str] = set()
+        self.running: set[str] = set()
 
     def show(self, tick: Tick, progress: Progress) -> None:
         """Print what is new."""
+        job, now = tick.job, int(time.time())
         for event in tick.events:
             if event.type != "metrics":
                 level = "" if event.level == "info" else f"{event.level}: "
-                _line(event.created_at, level + event.message)
-        now = int(time.time())
-        if bool(tick.problem) != self.troubled:
-            self.troubled = bool(tick.problem)
-            _line(now, f"no answer, trying on: {tick.problem}" if tick.problem else "back")
-        if has_ended(tick.job):
-            if tick.problem is None:
-                _line(now, summary(progress))
-        elif tick.job.status != self.status:
-            self.status = tick.job.status
-            _line(now, f"status {self.status}")
-        elif time.monotonic() - self.counted >= self.every:
-            self.counted = time.monotonic()
-            _line(now, numbers(progress, now))
+                self._line(event.created_at, level + event.message, job)
+        self._trouble(tick, now)
+        (self.running.discard if has_ended(job) else self.running.add)(job.id)
+        printed = self.printed.setdefault(job.id, _Printed())
+        if tick.last:
+            self._line(now, summary(progress), job)
+        elif job.status != printed.status:
+            printed.status = job.status
+            self._line(now, "  ".join([f"status {job.status}", *losses(progress)]), job)
+        elif time.monotonic() - printed.counted >= self.every * max(1, len(self.running)):
+            printed.counted = time.monotonic()
+            self._line(now, numbers(progress, now), job)
+
+    def _trouble(self, tick: Tick, now: int) -> None:
+        """Say when the first job's trouble begins, and when the last one's is over."""
+        had = bool(self.troubled)
+        if tick.problem is None:
+            self.troubled.discard(tick.job.id)
+        else:
+            self.troubled.add(tick.job.id)
+        if tick.problem is not None and not had:
+            self._line(now, trouble(tick.problem))
+        elif had and not self.troubled:
+            self._line(now, "back")
+
+    def _line(self, at: int, text: str, job: Job | None = None) -> None:
+        name = ""
+        if self.names is not None:
+            name = pad(self.names.of(job) if job else "", SHORT) + "  "
+        if job is not None and self.names is not None and may_colour():
+            name = click.style(name, fg=COLOURS[self.names.place(job) % len(COLOURS)])
+        click.echo(f"{when(at)}  {name}{clean_line(text)}")
+        sys.stdout.flush()
 
 
-def _line(at: int, text: str) -> None:
-    click.echo(f"{when(at)}  {clean_line(text)}")
-    sys.stdout.flush()
+def may_colour() -> bool:
+    """Whether standard output is a terminal that wants colours."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
+
+
+def trouble(problem: BackendError) -> str:
+    """What is wrong, and how long the service wants to be left alone."""
+    asked = problem.retry_after or 0.0
+    waits = f" (the service asks to wait {span(min(asked, 86400))})" if asked >= 10 else ""
+    return f"no answer, trying on: {problem.message}{waits}"
 
 
 def numbers(progress: Progress, now: float) -> str:
@@ -155,3 +229,12 @@ def summary(progress: Progress) -> str:
     took = "" if job.finished_at is None else f" after {span(job.finished_at - job.created_at)}"
     model = [f"model {job.fine_tuned_model}"] if job.fine_tuned_model else []
     return f"{job.id} {job.status}{took}: " + (", ".join([*losses(progress), *model]) or "no step")
+
+
+def counts(jobs: Sequence[Job]) -> str:
+    """How many jobs there are in each status: `5 jobs: 3 running, 2 succeeded`."""
+    by_status: dict[str, int] = {}
+    for job in jobs:
+        by_status[job.status] = by_status.get(job.status, 0) + 1
+    parts = (f"{count} {clean_line(status)}" for status, count in by_status.items())
+    return f"{len(jobs)} jobs: " + ", ".join(parts)

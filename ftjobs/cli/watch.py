@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import click
 
+from ftjobs.cli import fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import Display, attach_command, display_for
 from ftjobs.cli.jobs import job_id
 from ftjobs.cli.show import clean_line, say, terminated_cleanly
-from ftjobs.errors import NotFoundError
+from ftjobs.errors import (
+    AuthError,
+    ExitCode,
+    FtjobsError,
+    NotFoundError,
+    WatchTimeout,
+)
+from ftjobs.jobs.notify import Notifier, notifier
 from ftjobs.jobs.progress import Progress
-from ftjobs.jobs.watch import check_succeeded, has_ended
+from ftjobs.jobs.watch import Tick, check_all_succeeded, has_ended
+from ftjobs.jobs.webhook import Receiver, address
 from ftjobs.schema import Job
+
+SECRETS = ("FTJOBS_WEBHOOK_SECRET", "OPENAI_WEBHOOK_SECRET")
+TOLERANCE = 300.0  # seconds that a webhook's timestamp may differ from our clock
+NAMED = 5  # jobs that a message names
 
 
 class Seconds(click.FloatRange):
@@ -34,9 +53,16 @@ class Seconds(click.FloatRange):
 
 
 @click.command(cls=Command)
-@click.argument("job", required=False)
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option(
+    "--metadata",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=fields.pairs,
+    help="Instead of JOB: all jobs that carry it, also those created meanwhile.",
+)
 @click.option("--timeout", type=Seconds(min=0), metavar="SECONDS", help="Then exit 8.")
-@click.option("--once", is_flag=True, help="Look once, and leave.")
+@click.option("--once", is_flag=True, help="Look once, and leave: exit 8 if a job still runs.")
 @click.option(
     "--every",
     type=Seconds(min=0),
@@ -45,22 +71,64 @@ class Seconds(click.FloatRange):
     metavar="SECONDS",
     help="Off a terminal: how often the numbers are repeated.",
 )
+@click.option(
+    "--webhook",
+    metavar="HOST:PORT",
+    help="Take the service's webhooks there instead of polling; the secret is in "
+    "FTJOBS_WEBHOOK_SECRET.",
+)
+@click.option(
+    "--notify",
+    metavar="URL|COMMAND",
+    envvar="FTJOBS_NOTIFY",
+    help="Tell there about each job that ends.  [env: FTJOBS_NOTIFY]",
+)
+@click.option(
+    "--cancel-on-exit", is_flag=True, help="Let Ctrl-C and SIGTERM cancel the jobs, for once."
+)
 @json_option
 @pass_app
 def command(
-    app: App, job: str | None, timeout: float | None, once: bool, every: float, as_json: bool
-) -> None:
-    """Follow JOB (an id, or `latest`) until it ends; without it, the newest one that runs.
+    app: App,
+    /,
+    jobs: Sequence[str],
+    metadata: Mapping[str, str] | None,
+    timeout: float | None,
+    once: bool,
+    every: float,
+    webhook: str | None,
+    notify: str | None,
+    cancel_on_exit: bool,
+    as_json: bool,
+) -> int:
+    """Follow jobs until they end; without JOB, the newest one that runs.
+
+    JOB is an id, `latest`, or the first 8 or more digits of a content identity, by which a job
+    is found from any machine.
 
     ftjobs watch
     ftjobs watch ftjob-a1b2c3d4 --timeout 3600
-    ftjobs watch latest --json
+    ftjobs watch --metadata sweep=7 --notify 'notify-send "a job ended"'
 
-    Ctrl-C stops watching; the job goes on.  Exit code 0 if the job succeeded, 5 if it failed or
-    was cancelled, 8 if it still ran when the time was up.
+    Ctrl-C and SIGTERM stop watching; the jobs go on.  Exit code 0 if all succeeded, 5 if one
+    failed or was cancelled, 8 if one still ran when the time was up.
     """
-    found = app.client.job(job_id(app.client, job)) if job else _newest_unfinished(app)
-    follow(app, found, display_for(app.settings, as_json=as_json, every=every), timeout, once=once)
+    if jobs and metadata:
+        raise click.UsageError("Give jobs or --metadata, not both.")
+    tell = notifier(notify) if notify else None
+    found = None if metadata else _find(app, jobs)
+    receiver = _receiver(webhook, found) if webhook else None
+    many = found is None or len(found) > 1
+    display = display_for(app.settings, as_json=as_json, every=every, many=many)
+    session = Session(app, display, found or (), tell=tell, cancels=cancel_on_exit)
+    with receiver or nullcontext():
+        if receiver is not None:
+            say(f"Taking webhooks at {receiver.url}")
+        how: dict[str, Any] = {"timeout": 0 if once else timeout, "doorbell": receiver}
+        if found is not None and not many:
+            return session.run(app.client.follow(found[0], **how), once=once)
+        ticks = app.client.follow_all(found or (), metadata=metadata, **how)
+        return session.run(ticks, once=once)
 
 
 def follow(
@@ -72,19 +140,144 @@ def follow(
         JobEndedError: it ended without success.
         WatchTimeout: it runs on after `timeout` seconds.
     """
-    progress = Progress(job)
-    ticks = app.client.follow(job, timeout=timeout)
+    ticks = app.client.follow(job, timeout=0 if once else timeout)
+    Session(app, display, [job]).run(ticks, once=once)
+
+
+@dataclass
+class Session:
+    """One run of watching: what was seen, and what is to be done about it.
+
+    Args:
+        app: the command line.
+        display: shows every look.
+        known: the jobs, as far as they are known before the first look.
+        tell: told about each job that has ended.
+        cancels: whether an interruption cancels the jobs.
+    """
+
+    app: App
+    display: Display
+    known: Sequence[Job]
+    tell: Notifier | None = None
+    cancels: bool = False
+    progress: dict[str, Progress] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.progress.update({job.id: Progress(job) for job in self.known})
+
+    def run(self, ticks: Iterable[Tick], *, once: bool = False) -> int:
+        """Show all looks; the exit code.
+
+        Raises:
+            JobEndedError: a job ended without success.
+            WatchTimeout: a job runs on when the time is up, unless one look was all.
+        """
+        late = None
+        try:
+            with self._signals(), self.display:
+                for tick in ticks:
+                    self._take(tick)
+        except WatchTimeout as error:
+            late = error
+        except KeyboardInterrupt:
+            self._leave()
+            raise
+        finally:
+            for failure in self.failures:
+                say(clean_line(f"warning: --notify: {failure}"))
+        check_all_succeeded([job for job in self._jobs() if has_ended(job)])
+        if late is not None and not once:
+            raise late
+        return ExitCode.OK if late is None else ExitCode.STILL_RUNNING
+
+    def _take(self, tick: Tick) -> None:
+        job = tick.job
+        known = self.progress.get(job.id) or Progress(job)
+        self.progress[job.id] = known.seen(job, tick.events)
+        self.display.show(tick, self.progress[job.id])
+        if tick.last and self.tell is not None and (wrong := self.tell(job)):
+            self.failures.append(wrong)
+
+    def _jobs(self) -> list[Job]:
+        return [progress.job for progress in self.progress.values()]
+
+    def _running(self) -> list[Job]:
+        return [job for job in self._jobs() if not has_ended(job)]
+
+    # --- being interrupted --------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM say how to come back before it ends the process, or act like Ctrl-C."""
+        with terminated_cleanly():
+            leave = signal.getsignal(signal.SIGTERM)
+
+            def detach(number: int, frame: FrameType | None) -> None:
+                os.write(2, f"\n{self._farewell()}\n".encode(errors="replace"))
+                if callable(leave):
+                    leave(number, frame)
+
+            handler: Callable[[int, FrameType | None], Any] = detach
+            signal.signal(signal.SIGTERM, signal.default_int_handler if self.cancels else handler)
+            yield
+
+    def _leave(self) -> None:
+        if not self.cancels:
+            say(f"\n{self._farewell()}")
+            return
+        previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough
+        try:
+            client = self.app.connect(self.app.settings)  # ours was cut off anywhere
+            for job in self._running():
+                say(clean_line(_cancelled(client.cancel, job)))
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _farewell(self) -> str:
+        running = [clean_line(job.id) for job in self._running()]
+        named = running[0] if len(running) == 1 else f"{len(running)} jobs"
+        what = f"job {named} goes on" if len(running) == 1 else f"{named} go on"
+        again = attach_command(self.app, *running[:NAMED])
+        more = " …" if len(running) > NAMED else ""
+        return f"Stopped watching; {what}. Watch again:\n  {again}{more}"
+
+
+def _cancelled(cancel: Callable[[Job], Job], job: Job) -> str:
     try:
-        with terminated_cleanly(), display:
-            for tick in islice(ticks, 1) if once else ticks:
-                progress = progress.seen(tick.job, tick.events)
-                display.show(tick, progress)
-    except KeyboardInterrupt:
-        say(f"\nStopped watching; job {clean_line(job.id)} goes on. Watch it again:")
-        say(f"  {attach_command(app, job.id)}")
-        raise
-    if has_ended(progress.job):
-        check_succeeded(progress.job)
+        return f"Job {job.id} is {cancel(job).status}."
+    except FtjobsError as error:
+        return f"Job {job.id} could not be cancelled and may go on: {error.message}"
+
+
+# --- which jobs ----------------------------------------------------------------------------------
+
+
+def _find(app: App, words: Sequence[str]) -> list[Job]:
+    """The jobs that `words` stand for, each once; without words, the newest that runs."""
+    if not words:
+        return [_newest_unfinished(app)]
+    found = (_look_up(app, word) for word in dict.fromkeys(words))
+    return list({job.id: job for job in found}.values())
+
+
+def _look_up(app: App, word: str) -> Job:
+    """The job that `word` stands for.  One that was just created may take a while to appear."""
+    found = job_id(app.client, word)
+    end = time.monotonic() + app.client.backend.capabilities.list_lag
+    said = False
+    while True:
+        try:
+            return app.client.job(found)
+        except NotFoundError:
+            if time.monotonic() >= end:
+                raise
+        if not said:
+            lag = app.client.backend.capabilities.list_lag
+            say(clean_line(f"No job {found} yet; a new one may take {lag:g} s to appear."))
+        said = True
+        time.sleep(1)
 
 
 def _newest_unfinished(app: App) -> Job:
@@ -94,3 +287,28 @@ def _newest_unfinished(app: App) -> Job:
     raise NotFoundError(
         "no job is under way", hint="ftjobs watch latest shows the last one; ftjobs jobs list all."
     )
+
+
+# --- webhooks ------------------------------------------------------------------------------------
+
+
+def _receiver(place: str, jobs: Sequence[Job] | None) -> Receiver:
+    """The receiver at HOST:PORT for these jobs or any, with the secret of the environment."""
+    from ftjobs.backends.wire import verify_webhook
+
+    secret = _secret(os.environ)
+    with suppress(AuthError):  # a delivery of nothing: a secret that cannot be used is said now
+        verify_webhook({}, b"", secret, now=0)
+
+    def verify(headers: Mapping[str, str], body: bytes) -> Mapping[str, Any]:
+        return verify_webhook(headers, body, secret, now=time.time(), tolerance=TOLERANCE)
+
+    ids = None if jobs is None else {job.id for job in jobs}
+    return Receiver(address(place), verify, wants=lambda job: ids is None or job in ids)
+
+
+def _secret(environ: Mapping[str, str]) -> str:
+    for name in SECRETS:
+        if secret := environ.get(name, "").strip():
+            return secret
+    raise AuthError(f"{SECRETS[0]} is not set", hint="Set it to the secret of the webhook.")

@@ -169,7 +169,7 @@ class _Fleet:
             self.problem = error
             return Tick(job, problem=error)
         self.moved = self.moved or had_moved or bool(events)
-        return Tick(job, events)
+        return Tick(job, events, last=watched.done)
 
     def _observe(self) -> None:
         """Learn every job's state: from the list, and one by one what the list lacks.

@@ -51,11 +51,15 @@ LONGEST_WAIT = 86400.0  # seconds that a service may ask to be left alone
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One look at a job: its state, the events not seen before, or why neither could be read."""
+    """One look at a job: its state, the events not seen before, or why neither could be read.
+
+    `last` says that the job has ended and that nothing more will come of it.
+    """
 
     job: Job
     events: tuple[Event, ...] = ()
     problem: BackendError | None = None
+    last: bool = False
 
 
 class Doorbell(Protocol):
@@ -122,7 +126,7 @@ def _look(watched: Watched) -> Tick:
     try:
         watched.observe(watched.retrieve())
         assert watched.job is not None  # noqa: S101 - it was just observed
-        return Tick(watched.job, watched.events())
+        return Tick(watched.job, watched.events(), last=watched.done)
     except PASSING as error:
         if watched.job is None:
             raise

@@ -4,7 +4,8 @@ import math
 import pytest
 from rich.console import Console
 
-from ftjobs.cli.monitor import Frame
+from ftjobs.cli.display import Names
+from ftjobs.cli.monitor import Board, Frame, Table
 from ftjobs.errors import UnreachableError
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import Tick
@@ -101,3 +102,71 @@ def test_trouble_and_failure_are_shown_and_cleaned() -> None:
     assert "no answer, trying on: no route" in picture
     assert "took 1 min 15 s" in picture
     assert "\x1b" not in picture
+
+
+# --- many jobs -----------------------------------------------------------------------------------
+
+
+def fleet(count: int) -> list[Progress]:
+    statuses = ["running", "queued", "succeeded", "failed", "\x1b[2Jodd"]
+    found = []
+    for number in range(count):
+        job = JOB.model_copy(
+            update={
+                "id": f"ftjob-{number:08d}",
+                "status": statuses[number % 5],
+                "fine_tuned_model": "ft:日本" * 9 if number % 5 == 2 else None,
+            }
+        )
+        found.append(progress_of(number % 30, 100, job))
+    return found
+
+
+def table(found: list[Progress], *, columns: int = 100, rows: int = 24, **tick: object) -> str:
+    ticks = [Tick(progress.job, **tick) for progress in found]  # type: ignore[arg-type]
+    out = io.StringIO()
+    console = Console(file=out, width=columns, height=rows, highlight=False)
+    console.print(Table(ticks, {p.job.id: p for p in found}, Names(), now=300))
+    return out.getvalue()
+
+
+def test_a_table_names_what_needs_to_be_seen_first() -> None:
+    lines = table(fleet(10)).splitlines()
+    assert lines[0] == "10 jobs: 2 running, 2 queued, 2 succeeded, 2 failed, 2 odd"
+    assert lines[1].split() == ["JOB", "STATUS", "STEP", "TRAIN", "VALID", "LEFT", "MODEL"]
+    statuses = [line.split()[1] for line in lines[2:12]]
+    assert statuses == ["failed"] * 2 + ["running", "odd"] * 2 + ["queued"] * 2 + ["succeeded"] * 2
+    assert lines[4].split() == ["00000000", "running"]
+    assert lines[6].split()[:6] == ["00000005", "running", "5/100", "2.3364", "11", "min"]
+    assert "1  Checkpoint created at step 10 with" in table([progress_of(12, 100)])
+
+
+def test_a_table_says_how_many_it_has_no_room_for() -> None:
+    lines = table(fleet(200)).splitlines()
+    assert len(lines) == 23
+    assert lines[-1] == "and 180 more"
+
+
+def test_trouble_is_shown_above_the_table() -> None:
+    problem = UnreachableError("no \x1b[2Jroute")
+    picture = table(fleet(3), problem=problem)
+    assert picture.count("no answer, trying on: no route") == 1
+    assert "\x1b" not in picture
+
+
+@pytest.mark.parametrize("columns", [10, 30, 40, 80, 120, 200])
+@pytest.mark.parametrize("rows", [3, 5, 12, 24, 60])
+@pytest.mark.parametrize("count", [0, 1, 7, 200])
+def test_a_table_fits_every_terminal(columns: int, rows: int, count: int) -> None:
+    lines = table(fleet(count), columns=columns, rows=rows).splitlines()
+    assert len(lines) <= rows - 1
+    assert max(map(width, lines)) <= columns
+
+
+def test_a_board_draws_what_it_was_shown() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=24, force_terminal=True, color_system=None)
+    with Board(console) as board:
+        for progress in fleet(3):
+            board.show(Tick(progress.job), progress)
+    assert "3 jobs: 1 running, 1 queued, 1 succeeded" in out.getvalue()
