@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -98,9 +98,16 @@ class Settings(BaseModel):
         *,
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        untrusted: Collection[str] = (),
         **overrides: Any,
     ) -> Settings:
-        """Settle every setting.  `overrides` are flags; None means the flag was not given.
+        """Settle every setting.
+
+        Args:
+            environ: the environment; the process's by default.
+            cwd: where to look for a project's file; the working folder by default.
+            untrusted: the overrides that come from a file (a job, a plan), not from the user.
+            overrides: flags; None means that the flag was not given.
 
         Raises:
             ConfigError: a file cannot be parsed, or holds an unknown setting or a wrong value.
@@ -128,7 +135,7 @@ class Settings(BaseModel):
                 f"setting {name!r}: {first['msg']}",
                 hint=f"It comes from a flag, FTJOBS_{name.upper()}, ftjobs.toml or config.toml.",
             ) from None
-        settings._from_project = frozenset(from_project - stronger.keys())
+        settings._from_project = frozenset((from_project - stronger.keys()) | {*untrusted})
         return settings
 
     def trusts(self, backend: str) -> bool:

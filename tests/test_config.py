@@ -133,6 +133,8 @@ def test_what_a_project_chose_is_not_the_users_word(tmp_path: Path, user_folder:
     assert chosen.trusts("elsewhere")
     assert Settings.load(environ={}, cwd=tmp_path, backend="there").trusts("there")
     assert Settings.load(environ={"FTJOBS_BACKEND": "there"}, cwd=tmp_path).trusts("there")
+    planned = Settings.load(environ={}, cwd=tmp_path, backend="there", untrusted={"backend"})
+    assert not planned.trusts("there")
 
 
 def test_settings_are_printed_without_what_profiles_hold(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def find_key(name: str, choice: Choice, environ: Mapping[str, str]) -> str:
                 return key
     except _NoKeyring as error:
         why = f" ({error})"
-    raise _missing(name, variables, users[0], why)
+    raise _missing(name, choice, variables, users[0], why)
 
 
 def host_variable(host: str) -> str | None:
@@ -80,9 +80,11 @@ def _from_keyring(user: str) -> str:
         raise _NoKeyring(f"the keyring cannot be read: {type(error).__name__}") from None
 
 
-def _missing(name: str, variables: list[str], user: str, why: str) -> AuthError:
+def _missing(name: str, choice: Choice, variables: list[str], user: str, why: str) -> AuthError:
     unset = f"{' and '.join(variables)} are not set" if variables else "no variable can hold it"
     ways = [*(f"set {variable}" for variable in variables[-1:]), f"keyring set {SERVICE} {user}"]
+    if not choice.trusted:
+        ways.append(f"where you trust it: --backend {choice.profile.base_url}")
     return AuthError(
         f"no key for {name}: {unset}, and the keyring has none{why}",
         hint=f"Do one of: {'; '.join(ways)}",

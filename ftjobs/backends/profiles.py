@@ -287,7 +287,8 @@ def choose(name: str, own: Iterable[OwnProfile] = (), *, trusted: bool = True) -
     Args:
         name: a shipped profile, one of `own`, or a base URL.
         own: the profiles of the settings files, the strongest last.
-        trusted: whether `name` is the user's word; a URL in a project's file is not.
+        trusted: whether `name` is the user's word; a URL in a project's file, a job or a plan
+            is not.
 
     Raises:
         ConfigError: there is no such profile, or a settings file says what it cannot.

@@ -105,8 +105,9 @@ def test_a_place_that_is_not_trusted_gets_only_keys_bound_to_it(ring: MemoryKeyr
         keyring.set_password("ftjobs", name, SECRET)
     choice = at("https://evil.example/v1", trusted=False, key_variables=("OPENAI_API_KEY",))
     for name in ("lab", "openai", "https://evil.example/v1"):
-        with pytest.raises(AuthError, match="FTJOBS_KEY_EVIL_EXAMPLE"):
+        with pytest.raises(AuthError, match="FTJOBS_KEY_EVIL_EXAMPLE") as caught:
             find_key(name, choice, EVERY_KEY)
+        assert "where you trust it: --backend https://evil.example/v1" in caught.value.hint
     assert ring.asked == ["evil.example"] * 3
     keyring.set_password("ftjobs", "evil.example", "sk-bound")
     assert find_key("lab", choice, EVERY_KEY) == "sk-bound"
