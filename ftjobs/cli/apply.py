@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from ftjobs.cli import ci
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.plan import check, start
 from ftjobs.jobs.planfile import read_plan
@@ -14,9 +16,10 @@ from ftjobs.jobs.planfile import read_plan
 @click.command(cls=Command)
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+@ci.output_option
 @json_option
 @pass_app
-def command(app: App, plan: Path, watch: bool, as_json: bool) -> None:
+def command(app: App, plan: Path, watch: bool, outputs: Sequence[Path], as_json: bool) -> None:
     """Start the job of the file PLAN, which `ftjobs plan -o PLAN` has made.
 
     ftjobs apply plan.json
@@ -28,4 +31,4 @@ def command(app: App, plan: Path, watch: bool, as_json: bool) -> None:
     made = read_plan(plan)
     app.backend = app.backend or made.backend
     check(made)
-    start(app, made, watch=watch, as_json=as_json)
+    start(app, made, watch=watch, as_json=as_json, outputs=outputs)

@@ -26,6 +26,7 @@ import click
 
 from ftjobs.cli.app import App
 from ftjobs.cli.show import clean_line, say
+from ftjobs.disk import write_text
 from ftjobs.errors import FtjobsError
 from ftjobs.jobs.progress import Progress
 from ftjobs.reports import ci as texts
@@ -33,6 +34,7 @@ from ftjobs.schema import Job
 
 if TYPE_CHECKING:
     from ftjobs.jobs.budget import Estimate
+    from ftjobs.jobs.plan import Plan
 
 FORMATS: Mapping[str, Callable[[Sequence[texts.Outcome]], str]] = {
     ".xml": texts.junit,
@@ -143,9 +145,25 @@ def report(
         pass
 
 
-def _write(outcomes: Sequence[texts.Outcome], paths: Sequence[Path]) -> None:
-    from ftjobs.disk import write_text
+def is_comment(path: Path) -> bool:
+    """Whether a plan in this file is a comment for people."""
+    return path.suffix.lower() == ".md"
 
+
+def report_plan(plan: Plan, comments: Sequence[Path] = ()) -> None:
+    """Write a plan as comments, and into the summary of a GitHub step.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    text = texts.plan_comment(plan)
+    for path in comments:
+        write_text(path, text)
+    if summary := _file("GITHUB_STEP_SUMMARY"):
+        _append(summary, text)
+
+
+def _write(outcomes: Sequence[texts.Outcome], paths: Sequence[Path]) -> None:
     for path in paths:
         write_text(path, FORMATS[path.suffix.lower()](outcomes))
         say(f"Written: {clean_line(str(path))}")

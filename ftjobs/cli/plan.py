@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from ftjobs.cli import fields
+from ftjobs.cli import ci, fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import attach_command, display_for
 from ftjobs.cli.show import clean_line, emit, progress_bar, say, span
@@ -92,13 +92,18 @@ def job_options(command: F) -> F:
 @click.option(
     "-o",
     "--output",
+    "outputs",
     type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
     metavar="PLAN",
-    help="Keep the plan in this file, for ftjobs apply.",
+    help="Keep the plan in this file, for ftjobs apply; one that ends in .md is a comment for "
+    "people.  May be given again.",
 )
 @json_option
 @pass_app
-def command(app: App, /, source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+def command(
+    app: App, /, source: Path, outputs: Sequence[Path], as_json: bool, **options: Any
+) -> None:
     """Say what `submit` would do and cost: check, count, price, and look, but send nothing.
 
     TRAIN is a dataset; a JOB.TOML holds it and all else, and options go before what it says.
@@ -110,15 +115,18 @@ def command(app: App, /, source: Path, output: Path | None, as_json: bool, **opt
     Exit code 0 if the job could start or exists already, 1 if something stands in its way,
     3 if the dataset has errors, 9 if it could cost more than --max-cost.
     """
-    if output is not None and not output.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
+    for output in outputs:
+        if not output.parent.is_dir():
+            raise click.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
     plan = make_plan(app, source, options, priced=True)
-    if output is not None:
+    kept = [output for output in outputs if not ci.is_comment(output)]
+    for output in kept:
         write_plan(plan, output)
+    ci.report_plan(plan, [output for output in outputs if ci.is_comment(output)])
     show(plan, as_json=as_json)
     check(plan)
-    if output is not None and not as_json:
-        say(f"Carry it out: ftjobs apply {clean_line(str(output))}")
+    if kept and not as_json:
+        say(f"Carry it out: ftjobs apply {clean_line(str(kept[0]))}")
 
 
 # --- from words to a plan -----------------------------------------------------------------------
@@ -211,8 +219,13 @@ def check(plan: Plan) -> None:
     check_budget(plan.cost, plan.max_cost, plan.allow_unknown_cost)
 
 
-def start(app: App, plan: Plan, *, watch: bool, as_json: bool) -> None:
-    """Carry a plan out, print the job's id, and follow the job if that is asked for."""
+def start(
+    app: App, plan: Plan, *, watch: bool, as_json: bool, outputs: Sequence[Path] = ()
+) -> None:
+    """Carry a plan out, print the job's id, and follow the job if that is asked for.
+
+    `outputs` are the reports to write of it.
+    """
     try:
         with progress_bar("Uploading", in_bytes=True) as progress:
             job = app.client.apply(plan, progress=progress, say=_say)
@@ -226,8 +239,10 @@ def start(app: App, plan: Plan, *, watch: bool, as_json: bool) -> None:
         say(clean_line(_state(job, is_adopted=job.id == plan.adopt)))
     if watch:
         follow(app, job, display_for(app.settings, as_json=as_json))
-    elif not as_json:
+        return
+    if not as_json:
         say(f"Watch it: {attach_command(app, job.id)}")
+    ci.report(app, [job], outputs, cost=plan.cost)
 
 
 def _state(job: Job, *, is_adopted: bool) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ftjobs.cli import ci
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.plan import check, job_options, make_plan, show, start
 from ftjobs.cli.show import clean_line, say
@@ -17,10 +19,18 @@ from ftjobs.jobs.plan import Plan
 @job_options
 @click.option("--dry-run", is_flag=True, help="Say what would happen, as ftjobs plan does.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+@ci.output_option
 @json_option
 @pass_app
 def command(
-    app: App, /, source: Path, dry_run: bool, watch: bool, as_json: bool, **options: Any
+    app: App,
+    /,
+    source: Path,
+    dry_run: bool,
+    watch: bool,
+    outputs: Sequence[Path],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check a dataset, upload it and start a job, unless a job of this content exists.
 
@@ -33,6 +43,8 @@ def command(
     The job goes on when this command ends.  With --watch, exit code 5 says that it failed.  If
     the command is interrupted, run it again: there will be one job.
     """
+    if dry_run and outputs:
+        raise click.UsageError("--dry-run starts no job to report; ftjobs plan -o keeps a plan.")
     plan = make_plan(app, source, options, priced=dry_run)
     if dry_run:
         show(plan, as_json=as_json)
@@ -40,7 +52,7 @@ def command(
         return
     _tell(plan)
     check(plan)
-    start(app, plan, watch=watch, as_json=as_json)
+    start(app, plan, watch=watch, as_json=as_json, outputs=outputs)
 
 
 def _tell(plan: Plan) -> None:

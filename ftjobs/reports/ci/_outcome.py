@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ftjobs.backends.failures import Failure, failure_of
+from ftjobs.data.cost import dollars
+from ftjobs.jobs.budget import Estimate, bound
 from ftjobs.jobs.watch import has_ended
 from ftjobs.reports.markdown import one_line
 from ftjobs.reports.words import span
 from ftjobs.schema import IDENTITY, Job
 
 if TYPE_CHECKING:
-    from ftjobs.jobs.budget import Estimate
     from ftjobs.jobs.progress import Progress
 
 Verdict = Literal["succeeded", "failed", "cancelled", "unfinished"]
@@ -128,8 +129,8 @@ def money(cost: Estimate) -> str:
         return "none: your own machine"
     if cost.usd is None:
         return "unknown: no price for this model"
-    most = "" if cost.most_usd is None else f", at most ${cost.most_usd:,.2f}"
-    return f"${cost.usd:,.2f}{most}"
+    most = "" if cost.most_usd is None else f", at most {bound(cost.most_usd)}"
+    return f"{dollars(cost.usd)}{most}"
 
 
 def number(value: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ftjobs.data.cost import dollars
 from ftjobs.reports.ci._markdown import COMMENT_BYTES, marker
 from ftjobs.reports.ci._outcome import money
 from ftjobs.reports.markdown import code, fitting, table
@@ -68,7 +69,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "Suffix", spec.suffix or ""
     yield "Seed", "" if spec.seed is None else str(spec.seed)
     yield "Cost estimate", "" if plan.cost is None else money(plan.cost)
-    yield "Cost limit", "" if plan.max_cost is None else f"${plan.max_cost:,.2f}"
+    yield "Cost limit", "" if plan.max_cost is None else dollars(plan.max_cost)
     yield "Identity", plan.identity
 
 
