@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from pydantic import BaseModel, ConfigDict
+
 from ftjobs.errors import UnsupportedError
 from ftjobs.schema import (
     IDENTITY,
@@ -151,6 +153,45 @@ class Downloads(Protocol):
         Where the service cannot go on from there, it is begun anew.  After an error, `target`
         holds what came, and can be given again.  NotFoundError if there is no such file.
         """
+        ...
+
+
+class Permission(BaseModel):
+    """A project's right to use a checkpoint of another project.  `created_at` is Unix seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str
+    project_id: str = ""
+    created_at: int = 0
+
+
+@runtime_checkable
+class Permits(Protocol):
+    """A backend whose checkpoints can be shared with other projects.
+
+    OpenAI wants an admin key for all of these.
+    """
+
+    def permissions(self, checkpoint: str) -> Sequence[Permission]:
+        """Which projects may use a checkpoint, newest first.  NotFoundError if there is none."""
+        ...
+
+    def permit(self, checkpoint: str, projects: Sequence[str]) -> Sequence[Permission]:
+        """Let projects use a checkpoint.  Asking again changes nothing."""
+        ...
+
+    def forbid(self, checkpoint: str, permission_id: str) -> None:
+        """Take a permission back.  NotFoundError if there is none."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A backend that can be asked for one model, without reading the list of all."""
+
+    def model(self, model: str) -> Model:
+        """A model, with the day on which it is shut down.  NotFoundError if there is none."""
         ...
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
-__all__ = ["SLOWEST", "open_client"]
+__all__ = ["SLOWEST", "in_time", "open_client"]
 
 SLOWEST = 128 * 1024
 """Bytes a second: the deadline of a call grows by a second with each so many bytes that move, so
@@ -49,11 +49,23 @@ def open_client(
     Args:
         timeout: seconds without a byte after which a call fails (`httpx2.TimeoutException`).
         deadline: seconds for a whole call, and one more for each `slowest` bytes that move.  A
-            streamed call (`stream=True`) has it up to the head of the answer.
+            streamed call (`stream=True`) has it up to the head of the answer; see `in_time`.
         slowest: bytes a second that a transfer must move to go on for ever.
         verify: as in httpx2.
     """
     return _Client(timeout, deadline, slowest, verify)
+
+
+@contextmanager
+def in_time(deadline: float, *, slowest: float = SLOWEST) -> Iterator[None]:
+    """What this thread reads of a streamed call inside the block has a deadline too.
+
+    Args:
+        deadline: seconds for the block, and one more for each `slowest` bytes that move.
+        slowest: bytes a second that a transfer must move to go on for ever.
+    """
+    with _within(_Deadline(deadline, slowest)):
+        yield
 
 
 class _Client(httpx2.Client):

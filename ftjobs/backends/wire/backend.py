@@ -1,52 +1,29 @@
 """Any service that speaks the OpenAI wire: files, fine-tuning jobs, models and chat.
 
-The only importer of openai, and only inside functions: importing it takes half a second.  The
-SDK contributes requests, authentication and streaming.  Its own retries are off, because they
-would repeat `create`; its response types are passed by, because they reject words that services
-really send.  Answers are read as JSON into the nouns of `ftjobs.schema`.
-
-What differs between services is data: `ftjobs.backends.profiles`.
+How calls are sent is in `session`, what they say in `body` and `chat`, how files go in `uploads`.
+Answers are read as JSON into the nouns of `ftjobs.schema`.  What differs between services is
+data: `ftjobs.backends.profiles`.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
-from pydantic import BaseModel
-
-from ftjobs.backends.base import Progress, check_supported
-from ftjobs.backends.profiles import PROFILES, Profile, check_url
+from ftjobs.backends.base import Permission, Progress, check_supported
+from ftjobs.backends.nouns import Raw, noun
+from ftjobs.backends.profiles import Profile
 from ftjobs.backends.results import plain_csv
-from ftjobs.backends.retry import TRANSIENT, RetryPolicy
-from ftjobs.backends.translation import translation
-from ftjobs.backends.wire.body import (
-    Raw,
-    create_body,
-    mapping,
-    noun,
-    read_checkpoint,
-    read_file,
-    read_job,
-)
+from ftjobs.backends.retry import RetryPolicy
+from ftjobs.backends.wire.body import create_body, read_checkpoint, read_file, read_job
+from ftjobs.backends.wire.chat import chat_body, deltas
 from ftjobs.backends.wire.download import range_header, save
-from ftjobs.errors import (
-    AuthError,
-    ConfigError,
-    FtjobsError,
-    InvalidRequestError,
-    NotFoundError,
-    ServiceError,
-    UnreachableError,
-    UnsupportedError,
-)
+from ftjobs.backends.wire.parts import PART_SIZE
+from ftjobs.backends.wire.session import Session
+from ftjobs.backends.wire.uploads import Uploader
+from ftjobs.errors import InvalidRequestError, NotFoundError, UnsupportedError
 from ftjobs.schema import (
     ChatMessage,
     Checkpoint,
@@ -58,26 +35,20 @@ from ftjobs.schema import (
     JobSpec,
     Model,
     Sampling,
-    Usage,
 )
-
-if TYPE_CHECKING:
-    from httpx2 import Response
-    from openai import OpenAI
 
 __all__ = ["WireBackend"]
 
-Noun = TypeVar("Noun", bound=BaseModel)
 WIRE_DEFAULTS = Sampling()
 PAUSED = frozenset({"pausing", "paused"})
-NO_BEARER = "none"  # the SDK insists on a bearer token, also where the key has its own header
+PAGE = 100  # jobs, events: the most that services are known to give at once
 
 
 class WireBackend:
-    """A `Backend` over HTTP.  Thread-safe.
+    """A `Backend` over HTTP, which also `Downloads`, `Describes` and `Permits`.  Thread-safe.
 
-    Reads, cancel, pause, resume and chat are repeated by `retry`; uploads, deletions and
-    `create` are sent once.
+    Everything is repeated by `retry` but `create`, which is sent once, and file uploads, which
+    are repeated after a look whether the first one arrived.
 
     Args:
         name: what the user calls it.
@@ -85,7 +56,10 @@ class WireBackend:
         key: sent in the profile's header for it, and never written anywhere else.
         retry: the policy for what may be repeated.
         timeout: seconds without a byte after which a call fails with DeadlineError.
+        deadline: seconds for a whole call, and more for large files; a streamed answer has it up
+            to its first piece.
         journal: the folder in which unfinished uploads are noted; None notes nothing.
+        part_size: bytes of a part; larger files go in parts, where the service takes them.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -100,24 +74,21 @@ class WireBackend:
         *,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         timeout: float = 120.0,
+        deadline: float = 300.0,
         journal: Path | None = None,
+        part_size: int = PART_SIZE,
     ) -> None:
-        check_url(profile.base_url)
-        if not re.fullmatch(r"[!-~]+", key):
-            raise AuthError("the key is empty, or holds spaces or characters that no key has")
         self.name = name
         self.capabilities = profile.capabilities
         self._profile = profile
-        self._key = key
-        self._retry = retry
-        self._timeout = timeout
-        self._journal = journal
+        self._wire = Session(name, profile, key, retry=retry, timeout=timeout, deadline=deadline)
+        self._uploader = Uploader(
+            self._wire, journal, profile.capabilities.list_lag, profile.parts, part_size
+        )
 
     def close(self) -> None:
         """Close the connections.  The backend opens new ones if it is used again."""
-        self.__dict__.pop("_api", None)
-        if client := self.__dict__.pop("_client", None):
-            client.close()
+        self._wire.close()
 
     # --- files --------------------------------------------------------------------------------
 
@@ -129,60 +100,57 @@ class WireBackend:
         purpose: str = "fine-tune",
         progress: Progress | None = None,
     ) -> File:
-        """Send a file, streamed.  ConfigError if it cannot be read."""
-        with _Counted(path, progress or _silent) as content:
-            sent = (name or Path(path).name, content)
-            return self._file(self._send(self._api.files.create, file=sent, purpose=purpose))
+        """Send a file, in constant memory.  ConfigError if it cannot be read, or changes."""
+        path = Path(path)
+        return self._uploader.send(path, name or path.name, purpose, progress or _silent)
 
     def file(self, file_id: str) -> File:
         """One file's record."""
-        return self._file(self._read(self._api.files.retrieve, file_id))
+        return read_file(self._wire.read(self._wire.api.files.retrieve, file_id), self.name)
 
     def files(self) -> Iterator[File]:
         """Every file, newest first, fetched page by page."""
-        for page in self._pages(self._api.files.list):
-            yield from map(self._file, page)
+        for page in self._wire.pages(self._wire.api.files.list):
+            for raw in page:
+                yield read_file(raw, self.name)
 
     def content(self, file_id: str) -> bytes:
         """A file's bytes, as the service has them."""
-        return self._retry.call(lambda: self._bytes(file_id), on=TRANSIENT)
+        return self._wire.content(file_id)
 
     def download(self, file_id: str, target: BinaryIO, *, progress: Progress | None = None) -> None:
         """Write a file's bytes to `target`, from its position on; see `Downloads`."""
         save(
-            lambda start: self._content_from(file_id, start),
+            lambda start: self._wire.streamed_content(file_id, range_header(start)),
             target,
-            self._retry,
+            self._wire.retry,
             progress or _silent,
         )
 
-    @contextmanager
-    def _content_from(self, file_id: str, start: int) -> Iterator[Response]:
-        with self._translated():
-            files = self._client.with_streaming_response.files
-            with files.content(file_id, extra_headers=range_header(start)) as answer:
-                yield answer.http_response
-
     def delete_file(self, file_id: str) -> None:
         """Delete a file."""
-        self._send(self._api.files.delete, file_id)
+        self._wire.delete(self._wire.api.files.delete, file_id)
 
     # --- jobs ---------------------------------------------------------------------------------
 
     def create(self, spec: JobSpec) -> Job:
-        """Create a job: one POST, whatever comes of it.  UnsupportedError before anything goes."""
+        """Create a job: one POST, whatever comes of it.  UnsupportedError before anything goes.
+
+        `BackendError.acted` says whether the job may be there after a failure.
+        """
         check_supported(spec, self.capabilities, self.name)
         body = create_body(spec, self._profile, self.name)
         asked = {name: body[name] for name in ("model", "training_file")}  # the SDK insists
-        return self._job(self._send(self._api.fine_tuning.jobs.create, **asked, extra_body=body))
+        create = self._wire.api.fine_tuning.jobs.create
+        return self._job(self._wire.send(create, **asked, extra_body=body))
 
     def retrieve(self, job_id: str) -> Job:
         """A job's present state."""
-        return self._job(self._read(self._api.fine_tuning.jobs.retrieve, job_id))
+        return self._job(self._wire.read(self._wire.api.fine_tuning.jobs.retrieve, job_id))
 
     def cancel(self, job_id: str) -> Job:
-        """End a job; one that has ended is returned as it is."""
-        return self._steer("cancel", job_id, lambda job: job.ended)
+        """End a job; one that has ended, or is about to, is returned as it is."""
+        return self._steer("cancel", job_id, lambda job: job.ended or "cancel" in job.status)
 
     def pause(self, job_id: str) -> Job:
         """Ask the service to pause a job: it answers `pausing` or `paused`."""
@@ -197,7 +165,8 @@ class WireBackend:
         """Every job that carries all pairs of `metadata`, newest first, page by page."""
         wanted = dict(metadata or {})
         filters = {"metadata": wanted} if wanted and self.capabilities.metadata else {}
-        for page in self._pages(self._api.fine_tuning.jobs.list, limit=100, **filters):
+        list_jobs = self._wire.api.fine_tuning.jobs.list
+        for page in self._wire.pages(list_jobs, limit=PAGE, **filters):
             for job in map(self._job, page):
                 if wanted.items() <= job.metadata.items():  # some services ignore the filter
                     yield job
@@ -209,9 +178,10 @@ class WireBackend:
         until one holds `after`, and the order is (created_at, arrival).
         """
         found: dict[str, Event] = {}
-        for page in self._pages(self._api.fine_tuning.jobs.list_events, job_id, limit=100):
+        list_events = self._wire.api.fine_tuning.jobs.list_events
+        for page in self._wire.pages(list_events, job_id, limit=PAGE):
             for raw in page:
-                found[raw["id"]] = self._noun(Event, raw, message="")
+                found[raw["id"]] = noun(Event, raw, self.name, message="")
             if after in found:
                 break
         arrived = [*found.values()][::-1]
@@ -221,7 +191,7 @@ class WireBackend:
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Checkpoints still kept, oldest first."""
-        pages = self._pages(self._api.fine_tuning.jobs.checkpoints.list, job_id)
+        pages = self._wire.pages(self._wire.api.fine_tuning.jobs.checkpoints.list, job_id)
         found = [read_checkpoint(raw, job_id, self.name) for page in pages for raw in page]
         return tuple(sorted(found, key=lambda each: (each.created_at, each.step_number)))
 
@@ -231,229 +201,82 @@ class WireBackend:
             return plain_csv(self.content(file_id))
         raise NotFoundError(f"job {job.id} has no result file")
 
-    # --- models and answers -------------------------------------------------------------------
-
-    def models(self) -> Iterator[Model]:
-        """Models that can be trained or asked, in the service's order."""
-        for raw in _rows(self._read(self._api.models.list)):
-            yield self._noun(Model, raw)
-
-    def delete_model(self, model: str) -> None:
-        """Delete a fine-tuned model."""
-        self._send(self._api.models.delete, model)
-
-    def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
-    ) -> Completion:
-        """The whole answer."""
-        body = _chat_body(model, messages, sampling)
-        raw = self._read(self._api.chat.completions.create, **body)
-        return self._noun(Completion, raw, model=model)
-
-    def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
-    ) -> Iterator[Delta]:
-        """The answer piece by piece; only its opening is retried."""
-        body = _chat_body(model, messages, sampling) | {"stream_options": {"include_usage": True}}
-        chunks = self._retry.call(lambda: self._open_stream(body), on=TRANSIENT)
-        return self._deltas(chunks, sampling.n)
-
-    def _open_stream(self, body: Raw) -> Any:
-        import openai
-
-        with self._translated():
-            return self._client.post(
-                "/chat/completions",
-                body={**body, "stream": True},
-                cast_to=object,
-                stream=True,
-                stream_cls=openai.Stream[object],
-            )
-
-    def _deltas(self, chunks: Any, n: int) -> Iterator[Delta]:
-        ends: dict[int, Delta] = {}  # kept back, so that the usage that follows can join the last
-        usage = None
-        with chunks:
-            for chunk in self._chunks(chunks):
-                usage = chunk.get("usage") or usage
-                for choice in chunk.get("choices") or ():
-                    delta = self._delta(mapping(choice))
-                    if delta.content:
-                        yield delta.model_copy(update={"finish_reason": None})
-                    if delta.finish_reason:
-                        ends[delta.index] = delta.model_copy(update={"content": ""})
-        if len(ends) < n:
-            raise ServiceError(f"{self.name}: the stream ended before the answer did")
-        *others, last = sorted(ends.values(), key=lambda delta: delta.index)
-        yield from others
-        yield last.model_copy(update={"usage": usage and self._noun(Usage, usage)})
-
-    def _chunks(self, chunks: Any) -> Iterator[Raw]:
-        try:
-            with self._translated():
-                for chunk in chunks:
-                    if not isinstance(chunk, Mapping):
-                        raise ServiceError(f"{self.name}: a piece of the stream is no object")
-                    yield chunk
-        except UnreachableError as error:
-            raise ServiceError(f"{self.name}: the stream was cut: {error.message}") from None
-
-    # --- sending ------------------------------------------------------------------------------
-
-    @cached_property
-    def _client(self) -> OpenAI:
-        import openai
-
-        # The SDK would send OpenAI's settings of the environment to whatever the base URL is.
-        foreign = self._profile.base_url != PROFILES["openai"].base_url
-        ambient = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n") if foreign else ()
-        silenced: dict[str, Any] = {
-            line.partition(":")[0].strip(): openai.Omit() for line in ambient
-        }
-        ours = {"Authorization": NO_BEARER, **self._profile.auth(self._key)}
-        client = openai.OpenAI(
-            api_key=self._key,
-            base_url=self._profile.base_url,
-            max_retries=0,
-            timeout=self._timeout,
-            default_headers=silenced | ours,
-            default_query=dict(self._profile.query),
-            http_client=openai.DefaultHttpxClient(event_hooks={"request": [_without_bearer]}),
-        )
-        if foreign:
-            client.organization = client.project = None
-        return client
-
-    @cached_property
-    def _api(self) -> Any:
-        with self._translated():
-            return self._client.with_raw_response
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        import httpx2
-        import openai
-
-        try:
-            yield
-        except FtjobsError:
-            raise
-        except (
-            openai.OpenAIError,
-            httpx2.HTTPError,
-            httpx2.InvalidURL,
-            httpx2.StreamError,
-            ValueError,
-        ) as error:
-            # Not chained: the original quotes the service, which may quote the key.
-            raise translation(error, self.name, self._key) from None
-
-    def _send(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Raw:
-        with self._translated():
-            answer = json.loads(call(*args, **kwargs).content)
-        if not isinstance(answer, Mapping):
-            raise ServiceError(f"{self.name} answered JSON that is no object")
-        return answer
-
-    def _read(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Raw:
-        return self._retry.call(lambda: self._send(call, *args, **kwargs), on=TRANSIENT)
-
-    def _bytes(self, file_id: str) -> bytes:
-        with self._translated():
-            return bytes(self._api.files.content(file_id).content)
-
-    def _pages(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[list[Raw]]:
-        """The pages of a list, without repeats; ends even where a service ignores the cursor."""
-        seen: set[str] = set()
-        cursor: dict[str, str] = {}
-        while True:
-            answer = self._read(call, *args, **kwargs, **cursor)
-            page = {row["id"]: row for row in _rows(answer) if row["id"] not in seen}
-            if page:
-                yield list(page.values())
-            if not page or answer.get("has_more") is False:
-                return
-            seen |= page.keys()
-            cursor = {"after": list(page)[-1]}
-
     def _steer(self, verb: str, job_id: str, done: Callable[[Job], bool]) -> Job:
         """Ask for a change; a refusal is no error where the job is already so."""
         if verb != "cancel" and not self.capabilities.pause:
             raise UnsupportedError(f"{self.name} cannot {verb} jobs")
+        ask = getattr(self._wire.api.fine_tuning.jobs, verb)
         try:
-            return self._job(self._read(getattr(self._api.fine_tuning.jobs, verb), job_id))
+            return self._job(self._wire.read(ask, job_id))
         except InvalidRequestError:
             job = self.retrieve(job_id)
             if done(job):
                 return job
             raise
 
-    # --- reading answers ----------------------------------------------------------------------
-
-    def _noun(self, cls: type[Noun], raw: Raw, **missing: Any) -> Noun:
-        return noun(cls, raw, self.name, **missing)
-
-    def _file(self, raw: Raw) -> File:
-        return read_file(raw, self.name)
-
     def _job(self, raw: Raw) -> Job:
         return read_job(raw, self._profile, self.name)
 
-    def _delta(self, choice: Raw) -> Delta:
-        content = mapping(choice.get("delta")).get("content")
-        finish_reason = choice.get("finish_reason")
-        raw = {"index": choice.get("index"), "content": content, "finish_reason": finish_reason}
-        return self._noun(Delta, raw)
+    # --- checkpoint permissions ---------------------------------------------------------------
 
+    def permissions(self, checkpoint: str) -> Sequence[Permission]:
+        """Who may use a checkpoint; see `Permits`."""
+        granted = self._wire.api.fine_tuning.checkpoints.permissions
+        pages = self._wire.pages(granted.list, checkpoint, limit=PAGE)
+        return tuple(noun(Permission, raw, self.name) for page in pages for raw in page)
 
-# --- small helpers -----------------------------------------------------------------------------
+    def permit(self, checkpoint: str, projects: Sequence[str]) -> Sequence[Permission]:
+        """Let projects use a checkpoint; see `Permits`."""
+        granted = self._wire.api.fine_tuning.checkpoints.permissions
+        wanted = list(dict.fromkeys(projects))
+        answer = self._wire.read(granted.create, checkpoint, project_ids=wanted)
+        return tuple(noun(Permission, raw, self.name) for raw in self._wire.rows(answer))
 
+    def forbid(self, checkpoint: str, permission_id: str) -> None:
+        """Take a permission back; see `Permits`."""
+        granted = self._wire.api.fine_tuning.checkpoints.permissions
+        self._wire.delete(
+            lambda: granted.delete(permission_id, fine_tuned_model_checkpoint=checkpoint)
+        )
 
-def _rows(answer: Raw) -> list[Raw]:
-    rows = answer.get("data") or []
-    if isinstance(rows, list) and all(isinstance(row, Mapping) and "id" in row for row in rows):
-        return rows
-    raise ServiceError("the service answered a list that cannot be read")
+    # --- models and answers -------------------------------------------------------------------
 
+    def models(self) -> Iterator[Model]:
+        """Models that can be trained or asked, in the service's order."""
+        for raw in self._wire.rows(self._wire.read(self._wire.api.models.list)):
+            yield noun(Model, raw, self.name)
 
-def _chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) -> dict[str, Any]:
-    drawn = sampling.model_dump(mode="json", exclude_defaults=True)
-    said = [
-        message.model_dump(mode="json", exclude_none=True, exclude={"weight"})
-        for message in messages
-    ]
-    return {"model": model, "messages": said, **drawn}
+    def model(self, model: str) -> Model:
+        """One model; services that cannot be asked for one are asked for all."""
+        try:
+            return noun(Model, self._wire.read(self._wire.api.models.retrieve, model), self.name)
+        except (NotFoundError, InvalidRequestError):
+            with suppress(NotFoundError, InvalidRequestError):
+                for each in self.models():
+                    if each.id == model:
+                        return each
+            raise
 
+    def delete_model(self, model: str) -> None:
+        """Delete a fine-tuned model."""
+        self._wire.delete(self._wire.api.models.delete, model)
 
-def _without_bearer(request: Any) -> None:
-    if request.headers.get("Authorization") == NO_BEARER:
-        del request.headers["Authorization"]
+    def complete(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
+    ) -> Completion:
+        """The whole answer."""
+        body = chat_body(model, messages, sampling)
+        raw = self._wire.read(self._wire.api.chat.completions.create, **body)
+        return noun(Completion, raw, self.name, model=model)
+
+    def stream(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
+    ) -> Iterator[Delta]:
+        """The answer piece by piece; only its opening is retried."""
+        body = chat_body(model, messages, sampling) | {"stream_options": {"include_usage": True}}
+        chunks = self._wire.stream("/chat/completions", body)
+        return deltas(chunks, sampling.n, self.name)
 
 
 def _silent(done: int, total: int) -> None:
     """Progress that nobody follows."""
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-
-
-class _Counted(io.FileIO):
-    """A file that reports how far it has been read."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        with _readable(path):
-            super().__init__(path)
-        self._path = path
-        self._progress = progress
-        self._total = os.fstat(self.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        with _readable(self._path):
-            chunk = super().read(-1 if size is None else size) or b""
-        self._progress(self.tell(), self._total)
-        return chunk
