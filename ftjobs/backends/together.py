@@ -485,7 +485,7 @@ def _checkpoint(raw: Raw, job_id: str, name: str) -> Checkpoint:
 # --- events --------------------------------------------------------------------------------------
 
 
-def _story(job_id: str, said: list[Raw], steps: Sequence[Raw], name: str) -> Iterator[Event]:
+def _story(job_id: str, said: Sequence[Raw], steps: Sequence[Raw], name: str) -> Iterator[Event]:
     """Events, oldest first, with each step between the events that it lies between."""
     waiting = list(steps)
     total = _total_steps(said)
@@ -500,7 +500,7 @@ def _story(job_id: str, said: list[Raw], steps: Sequence[Raw], name: str) -> Ite
     yield from (_step(row, job_id, total, when, name) for row in waiting)
 
 
-def _oldest_first(said: list[Raw]) -> list[Raw]:
+def _oldest_first(said: Sequence[Raw]) -> list[Raw]:
     """Events by time; those of one time as they came, or backwards if the list is."""
     times = [instant(raw.get("created_at")) for raw in said]
     arrived = said[::-1] if times and times[0] > times[-1] else said
