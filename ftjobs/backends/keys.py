@@ -40,13 +40,13 @@ def find_key(name: str, choice: Choice, environ: Mapping[str, str]) -> str:
         if key := environ.get(variable, "").strip():
             return key
     users = [name, host] if choice.trusted and "://" not in name else [host]
-    why = ""
+    why = "the keyring has none"
     try:
         for user in users:
             if key := _from_keyring(user).strip():
                 return key
     except _NoKeyring as error:
-        why = f" ({error})"
+        why = str(error)
     raise _missing(name, choice, variables, users[0], why)
 
 
@@ -72,20 +72,23 @@ class _NoKeyring(Exception):
 def _from_keyring(user: str) -> str:
     try:
         import keyring
+        import keyring.errors
     except ImportError:
         raise _NoKeyring("the keyring needs: pip install 'ftjobs[keyring]'") from None
     try:
         return keyring.get_password(SERVICE, user) or ""
+    except keyring.errors.NoKeyringError:
+        raise _NoKeyring("this machine has no keyring") from None
     except Exception as error:  # noqa: BLE001 - each system's keyring raises errors of its own
         raise _NoKeyring(f"the keyring cannot be read: {type(error).__name__}") from None
 
 
 def _missing(name: str, choice: Choice, variables: list[str], user: str, why: str) -> AuthError:
-    unset = f"{' and '.join(variables)} are not set" if variables else "no variable can hold it"
-    ways = [*(f"set {variable}" for variable in variables[-1:]), f"keyring set {SERVICE} {user}"]
+    named = [*choice.profile.key_variables] if choice.trusted else variables
+    unset = f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} not set, and " * bool(
+        named
+    )
+    ways = [*(f"set {variable}" for variable in named[:1]), f"keyring set {SERVICE} {user}"]
     if not choice.trusted:
         ways.append(f"where you trust it: --backend {choice.profile.base_url}")
-    return AuthError(
-        f"no key for {name}: {unset}, and the keyring has none{why}",
-        hint=f"Do one of: {'; '.join(ways)}",
-    )
+    return AuthError(f"no key for {name}: {unset}{why}", hint=f"Do one of: {'; '.join(ways)}")

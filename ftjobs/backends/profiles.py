@@ -246,7 +246,9 @@ def _value(hole: re.Match[str], environ: Mapping[str, str]) -> str:
     name, fallback = hole.groups()
     value = environ.get(name, "").strip() or fallback
     if value is None:
-        raise ConfigError(f"{name} is not set", hint=f"Set {name}; see docs/how-to/hosted.md.")
+        raise ConfigError(
+            f"{name} is not set", hint="This service needs it: set it in the environment."
+        )
     return value
 
 

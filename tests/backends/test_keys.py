@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyring.backend import KeyringBackend
-from keyring.errors import KeyringLocked
+from keyring.errors import KeyringLocked, NoKeyringError
 
 from ftjobs.backends.keys import find_key, host_variable
 from ftjobs.backends.profiles import ANY_URL, PROFILES, Choice, Profile
@@ -169,6 +169,16 @@ def test_a_locked_keyring_is_no_crash(ring: MemoryKeyring) -> None:
         assert SECRET not in str(caught.value)
         assert "OPENAI_API_KEY" in str(caught.value)
     assert find_key("openai", OPENAI, {"OPENAI_API_KEY": SECRET}) == SECRET
+
+
+def test_a_machine_without_a_keyring_is_said_to_have_none(ring: MemoryKeyring) -> None:
+    ring.broken = NoKeyringError("none")
+    with pytest.raises(AuthError) as caught:
+        find_key("openai", OPENAI, {})
+    assert str(caught.value) == (
+        "no key for openai: OPENAI_API_KEY is not set, and this machine has no keyring\n"
+        "Do one of: set OPENAI_API_KEY; keyring set ftjobs openai"
+    )
 
 
 def test_without_the_library_the_error_says_how_to_install_it(
