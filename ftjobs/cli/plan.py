@@ -13,22 +13,15 @@ import click
 from ftjobs.cli import ci, fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import attach_command, display_for
-from ftjobs.cli.show import clean_line, emit, progress_bar, say, span
+from ftjobs.cli.show import clean_line, emit, progress_bar, say
 from ftjobs.cli.watch import follow
-from ftjobs.data import read
-from ftjobs.data.cost import load_prices
-from ftjobs.errors import FtjobsError
-from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.jobfile import JobFile, read_job
-from ftjobs.jobs.plan import Plan, target_of
+from ftjobs.jobs.plan import Plan, check_sound
 from ftjobs.jobs.planfile import write_plan
 from ftjobs.reports import plan as report
-from ftjobs.schema import Hyperparameters, Issue, Job, JobSpec
+from ftjobs.schema import Hyperparameters, JobSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-WARNINGS = 5  # printed of a dataset's
-COUNTED = 7e6  # bytes a second, whose tokens one core estimates
 
 
 class Dollars(click.FloatRange):
@@ -124,7 +117,8 @@ def command(
         write_plan(plan, output)
     ci.report_plan(plan, [output for output in outputs if ci.is_comment(output)])
     show(plan, as_json=as_json)
-    check(plan)
+    if plan.adopt is None:
+        check_sound(plan)
     if kept and not as_json:
         say(f"Carry it out: ftjobs apply {clean_line(str(kept[0]))}")
 
@@ -150,21 +144,7 @@ def make_plan(app: App, source: Path, options: dict[str, Any], *, priced: bool) 
     if not asked.get("model"):
         raise click.UsageError("Missing option '--model'.")
     asked["method"] = asked.get("method") or "supervised"
-    limits = {name: asked.pop(name, None) for name in ("max_cost", "allow_unknown_cost")}
-    _warn(read(train, target=target_of(app.client.backend)).warnings)
-    plan = app.client.plan(train, priced=False, **asked).model_copy(update=limits)
-    if plan.adopt is not None or not (priced or plan.max_cost is not None):
-        return plan
-    return plan.model_copy(update={"cost": _cost(app, plan)})
-
-
-def _cost(app: App, plan: Plan) -> Estimate:
-    """The cost of a plan by the prices that this user goes by."""
-    if (seconds := sum(file.bytes for file in plan.files.values()) / COUNTED) > 10:
-        say(f"Counting tokens, which may take {span(seconds)}.")
-    own = app.settings.home / "prices.toml"
-    prices = load_prices([own] if own.is_file() else [])
-    return estimate(app.client.backend, plan.spec, plan.files, prices=prices)
+    return app.client.plan(train, priced=priced, **asked)
 
 
 def _from_file(
@@ -185,13 +165,6 @@ def _from_file(
     return job.data.train, {**written, **given, "metadata": metadata, **settings}
 
 
-def _warn(warnings: Sequence[Issue]) -> None:
-    for issue in warnings[:WARNINGS]:
-        say(f"warning: {clean_line(str(issue))}")
-    if len(warnings) > WARNINGS:
-        say(f"{len(warnings) - WARNINGS} more warnings: ftjobs data check shows them.")
-
-
 # --- from a plan to words, and to a job ---------------------------------------------------------
 
 
@@ -201,22 +174,6 @@ def show(plan: Plan, *, as_json: bool) -> None:
         emit({"object": "plan", **plan.model_dump(mode="json")})
     else:
         click.echo(report.text(plan, width=shutil.get_terminal_size((100, 24)).columns))
-
-
-def check(plan: Plan) -> None:
-    """Refuse a plan that cannot be carried out.
-
-    Raises:
-        FtjobsError: it holds errors.
-        CostError: the job could cost more than it may.
-    """
-    if plan.adopt is not None:
-        return  # nothing would be created
-    if plan.errors:
-        first = plan.errors[0]
-        more = f" (and {len(plan.errors) - 1} more)" if len(plan.errors) > 1 else ""
-        raise FtjobsError(f"this job cannot run: {first.text}{more}", hint=first.hint)
-    check_budget(plan.cost, plan.max_cost, plan.allow_unknown_cost)
 
 
 def start(
@@ -236,19 +193,14 @@ def start(
         emit(job)
     else:
         click.echo(clean_line(job.id))
-        say(clean_line(_state(job, is_adopted=job.id == plan.adopt)))
+        say(clean_line(f"Job {job.id} is {job.status}."))
     if watch:
-        follow(app, job, display_for(app.settings, as_json=as_json))
+        reporter = ci.Reporter(app, [job], outputs, cost=plan.cost)
+        follow(app, job, display_for(app.settings, as_json=as_json), reporter)
         return
     if not as_json:
         say(f"Watch it: {attach_command(app, job.id)}")
     ci.report(app, [job], outputs, cost=plan.cost)
-
-
-def _state(job: Job, *, is_adopted: bool) -> str:
-    if not is_adopted:
-        return f"Job {job.id} is {job.status}."
-    return f"Job {job.id} with this content exists ({job.status}): adopted; --again starts another."
 
 
 def _say(sentence: str) -> None:

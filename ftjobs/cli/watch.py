@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from ftjobs.cli import fields
+from ftjobs.cli import ci, fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import Display, attach_command, display_for
 from ftjobs.cli.jobs import job_id
@@ -86,6 +87,7 @@ class Seconds(click.FloatRange):
 @click.option(
     "--cancel-on-exit", is_flag=True, help="Let Ctrl-C and SIGTERM cancel the jobs, for once."
 )
+@ci.output_option
 @json_option
 @pass_app
 def command(
@@ -99,6 +101,7 @@ def command(
     webhook: str | None,
     notify: str | None,
     cancel_on_exit: bool,
+    outputs: Sequence[Path],
     as_json: bool,
 ) -> int:
     """Follow jobs until they end; without JOB, the newest one that runs.
@@ -120,7 +123,8 @@ def command(
     receiver = _receiver(webhook, found) if webhook else None
     many = found is None or len(found) > 1
     display = display_for(app.settings, as_json=as_json, every=every, many=many)
-    session = Session(app, display, found or (), tell=tell, cancels=cancel_on_exit)
+    reporter = ci.Reporter(app, found or (), outputs)
+    session = Session(app, display, found or (), reporter, tell=tell, cancels=cancel_on_exit)
     with receiver or nullcontext():
         if receiver is not None:
             say(f"Taking webhooks at {receiver.url}")
@@ -131,17 +135,13 @@ def command(
         return session.run(ticks, once=once)
 
 
-def follow(
-    app: App, job: Job, display: Display, timeout: float | None = None, *, once: bool = False
-) -> None:
-    """Show a job until it ends.
+def follow(app: App, job: Job, display: Display, reporter: ci.Reporter) -> None:
+    """Show and report a job until it ends.
 
     Raises:
         JobEndedError: it ended without success.
-        WatchTimeout: it runs on after `timeout` seconds.
     """
-    ticks = app.client.follow(job, timeout=0 if once else timeout)
-    Session(app, display, [job]).run(ticks, once=once)
+    Session(app, display, [job], reporter).run(app.client.follow(job))
 
 
 @dataclass
@@ -152,6 +152,7 @@ class Session:
         app: the command line.
         display: shows every look.
         known: the jobs, as far as they are known before the first look.
+        reporter: reports the jobs once watching is over.
         tell: told about each job that has ended.
         cancels: whether an interruption cancels the jobs.
     """
@@ -159,6 +160,7 @@ class Session:
     app: App
     display: Display
     known: Sequence[Job]
+    reporter: ci.Reporter
     tell: Notifier | None = None
     cancels: bool = False
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -176,7 +178,7 @@ class Session:
         """
         late = None
         try:
-            with self._signals(), self.display:
+            with self.reporter, self._signals(), self.display:
                 for tick in ticks:
                     self._take(tick)
         except WatchTimeout as error:
@@ -197,6 +199,7 @@ class Session:
         known = self.progress.get(job.id) or Progress(job)
         self.progress[job.id] = known.seen(job, tick.events)
         self.display.show(tick, self.progress[job.id])
+        self.reporter.seen(self.progress[job.id])
         if tick.last and self.tell is not None and (wrong := self.tell(job)):
             self.failures.append(wrong)
 

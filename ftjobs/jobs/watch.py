@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ftjobs.backends.base import Trainer
+from ftjobs.backends.failures import hint as failure_hint
 from ftjobs.errors import (
     BackendError,
     DeadlineError,
@@ -223,7 +224,8 @@ def check_succeeded(job: Job) -> Job:
     error = job.error
     words = [] if error is None else [word for word in (error.code, error.message) if word]
     reason = ": ".join([f"job {job.id} ended as {job.status}", *words])
-    raise JobFailed(reason, job=job, hint=f"Its events say more: ftjobs jobs events {job.id}")
+    hints = [failure_hint(error), f"Its events say more: ftjobs jobs events {job.id}"]
+    raise JobFailed(reason, job=job, hint="\n".join(filter(None, hints)))
 
 
 def check_all_succeeded(jobs: Sequence[Job]) -> None:
