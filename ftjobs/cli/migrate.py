@@ -84,11 +84,16 @@ def _show(done: Migration) -> None:
 
 
 def _say_missing(done: Migration) -> None:
-    for loss in done.missing[:LOSSES]:
-        again = "" if loss.final else " (the next run tries again)"
-        say(clean_line(f"missing: {loss.job}: {loss.what}: {loss.reason}{again}"))
-    if len(done.missing) > LOSSES:
-        say(f"{len(done.missing) - LOSSES} more are missing: manifest.json lists them.")
+    """What is missing, a file that several jobs share once."""
+    jobs: dict[tuple[str, str, bool], list[str]] = {}
+    for loss in done.missing:
+        jobs.setdefault((loss.what, loss.reason, loss.final), []).append(loss.job)
+    for (what, reason, final), of in list(jobs.items())[:LOSSES]:
+        whose = of[0] if len(of) == 1 else f"{len(of)} jobs"
+        again = "" if final else " (the next run tries again)"
+        say(clean_line(f"missing: {what} of {whose}: {reason}{again}"))
+    if len(jobs) > LOSSES:
+        say(f"{len(jobs) - LOSSES} more are missing: manifest.json lists them.")
 
 
 def _say_odd(done: Migration) -> None:
@@ -110,4 +115,4 @@ def _say_sum(done: Migration) -> None:
     if running:
         say(f"{running} job(s) have not ended: run it again to bring them up to date.")
     for date, count in sorted(dates.items())[:1]:
-        say(clean_line(f"The first {count} model(s) will be shut down on {date}: ftjobs rescue."))
+        say(clean_line(f"{count} model(s) end on {date}: ftjobs rescue stores their answers."))

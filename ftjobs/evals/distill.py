@@ -37,7 +37,9 @@ def distill(answers: Iterable[StoredAnswer], out: Path) -> tuple[int, Mapping[st
         with written(draft) as file:
             for row in _rows(answers, left_out):
                 file.write(row)
-        bad = {issue.line for issue in check(draft, max_issues=None).errors if issue.line is not None}
+        bad = {
+            issue.line for issue in check(draft, max_issues=None).errors if issue.line is not None
+        }
         rows = 0
         with stored_by(draft), draft.open("rb") as source, written(out) as target:
             for number, row in enumerate(source, start=1):

@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from json import dumps
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ftjobs.backends.base import Downloads, Progress, Trainer
 from ftjobs.errors import ConfigError, FtjobsError
@@ -46,6 +46,16 @@ RESTS = 20  # seconds of other work for every second that writing the manifest t
 LONGEST_ID, LONGEST_LABEL = 80, 60  # bytes; file systems take 255 for a name
 
 
+def _inside(path: str) -> str:
+    """A manifest may come from anybody: what it names must not lead out of its folder."""
+    if path.startswith(("/", "\\")) or set(path) & {"\0", ":"} or ".." in re.split(r"[/\\]", path):
+        raise ValueError("leads out of the folder")
+    return path
+
+
+_Path = Annotated[str, AfterValidator(_inside)]
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +63,7 @@ class _Entry(BaseModel):
 class Kept(_Entry):
     """A file of the folder; `path` is relative to it, with "/" between names."""
 
-    path: str
+    path: _Path
     sha256: str
     bytes: int
 
@@ -83,7 +93,7 @@ class JobEntry(_Entry):
     `service_files` are the ids of its training, validation and result files.
     """
 
-    folder: str
+    folder: _Path
     status: str
     model: str
     created_at: int

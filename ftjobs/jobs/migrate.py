@@ -37,14 +37,14 @@ from ftjobs.jobs.portable import job_toml
 from ftjobs.jobs.watch import PASSING, has_ended
 from ftjobs.schema import File, Job
 
-__all__ = ["Loss", "Migration", "Report", "migrate"]
+__all__ = ["Loss", "Meter", "Migration", "migrate"]
 
 T = TypeVar("T")
 
 LARGEST_TABLE = 256 * 2**20
 """Bytes of a result file that is decoded; a larger one, which none should be, is kept as sent."""
 
-Report = Callable[[int, int, str], None]
+Meter = Callable[[int, int, str], None]
 """Called with (jobs done, jobs in all, what is being fetched)."""
 
 
@@ -86,7 +86,7 @@ def migrate(
     only: Collection[str] = (),
     jobs: Sequence[str] = (),
     model: str | None = None,
-    progress: Report = lambda _done, _total, _what: None,
+    progress: Meter = lambda _done, _total, _what: None,
     now: Callable[[], float] = time.time,
 ) -> Migration:
     """Fetch jobs with all that belongs to them into `folder`; run it again to go on or update.
@@ -109,8 +109,11 @@ def migrate(
         FtjobsError: the folder cannot be written, for example because the disk is full.
     """
     with Archive.opened(folder, backend.name) as archive:
-        found = [backend.retrieve(each) for each in dict.fromkeys(jobs)] or list(backend.jobs())
-        found = [job for job in found if not only or job.status in only]
+        found: list[Job] = []
+        for job in map(backend.retrieve, dict.fromkeys(jobs)) if jobs else backend.jobs():
+            if not only or job.status in only:
+                found.append(job)
+                progress(0, len(found), "listing the jobs")
         mover = _Mover(backend, archive, model, progress, now)
         for done, job in enumerate(found):
             mover.place = (done, len(found))
@@ -135,7 +138,7 @@ class _Mover:
         backend: Trainer,
         archive: Archive,
         model: str | None,
-        progress: Report,
+        progress: Meter,
         now: Callable[[], float],
     ) -> None:
         self.fetched = self.fetched_bytes = 0
@@ -243,6 +246,7 @@ class _Mover:
             entry.missing["job.toml"] = Gap(reason=error.message, final=True)
         else:
             self._archive.write(path, text.encode())
+            entry.missing.pop("job.toml", None)
 
     # --- files of the service ---------------------------------------------------------------
 

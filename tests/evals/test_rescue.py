@@ -22,6 +22,7 @@ from ftjobs.errors import (
     FtjobsError,
     NotFoundError,
     QuotaError,
+    RateLimitError,
     ServiceError,
 )
 from ftjobs.evals import Prompt
@@ -172,6 +173,14 @@ def test_faults_that_pass_are_waited_out(world: World) -> None:
     world.service.fault("POST", chat, status=500, times=2)
     assert world.rescue().failures == ()
     assert [a.expected for a in world.answers] == [p.expected for p in PROMPTS]
+
+
+def test_a_wait_of_hours_is_not_begun(world: World) -> None:
+    headers = {"retry-after": "7200"}
+    world.service.fault("POST", "/chat/completions", status=429, headers=headers, times=99)
+    with pytest.raises(RateLimitError) as stopped:
+        world.rescue(threads=1)
+    assert "run the same command again" in stopped.value.hint
 
 
 def test_a_prompt_that_is_refused_stops_no_other(world: World) -> None:

@@ -306,6 +306,16 @@ def test_a_folder_of_something_else_is_left_alone(account: Account) -> None:
         migrate(account.fake, Path("a\0b"))
 
 
+@pytest.mark.parametrize("path", ["../thesis.txt", "/etc/passwd", "files/../../x", "a\\..\\b"])
+def test_a_manifest_leads_nowhere_else(account: Account, path: str) -> None:
+    account.migrate()
+    manifest = json.loads((account.folder / "manifest.json").read_bytes())
+    manifest["files"][account.train]["kept"]["path"] = path
+    (account.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="not a manifest"):
+        account.migrate()
+
+
 def test_two_backends_and_two_processes_do_not_mix(account: Account) -> None:
     account.migrate()
     with pytest.raises(ConfigError, match="jobs of hosted, not of fake"):
