@@ -159,7 +159,7 @@ def test_unfinished_uploads_are_noted_in_the_home_folder(tmp_path: Path) -> None
     )
     backend = open_hosted("lab", settings=settings, environ={"FTJOBS_API_KEY": KEY})
     assert isinstance(backend, WireBackend)
-    assert backend..journal == tmp_path / "uploads"
+    assert backend._uploader.journal == tmp_path / "uploads"
 
 
 def test_open_backend_reads_the_process_environment(
