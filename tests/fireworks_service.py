@@ -214,7 +214,7 @@ class FireworksService(Loopback):
             data = self.storage.objects.get(f"{dataset_id}/{name}", b"")
             if len(data) != int(size):
                 raise Refused(400, f"{name} is not whole")
-            if data.count(b"\n") != int(dataset["exampleCount"]):
+            if data.count(b"\n") + (data[-1:] != b"\n") != int(dataset["exampleCount"]):
                 raise Refused(400, "exampleCount is another one")
         dataset["state"] = "READY"
         return {}
