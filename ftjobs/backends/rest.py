@@ -90,6 +90,7 @@ class Rest:
         self._query = dict(profile.query)
         self._auth = profile.auth(key)
         self._key = key
+        self._secrets = profile.secrets(key)
         self._timeout = timeout
 
     def close(self) -> None:
@@ -225,7 +226,7 @@ class Rest:
     def _refusal(self, answer: Response, name: str) -> BackendError:
         # What a storage service says may quote the signature: its words are not passed on.
         body = _body(answer) if name == self.name else None
-        error = refusal(answer.status_code, answer.headers, body, name, self._key)
+        error = refusal(answer.status_code, answer.headers, body, name, *self._secrets)
         if name != self.name and isinstance(error, AuthError):  # the signature, not the key
             return InvalidRequestError(error.message, status=error.status, acted=False)
         return error
@@ -242,7 +243,7 @@ class Rest:
             raise ServiceError(f"{self.name} answered JSON that is nested too deeply") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError) as error:
             # Not chained: the original may quote a signed URL, or the service, which has the key.
-            raise translation(error, self.name, self._key) from None
+            raise translation(error, self.name, *self._secrets) from None
 
     # --- streams ------------------------------------------------------------------------------
 
@@ -283,7 +284,7 @@ class Rest:
             if not isinstance(chunk, Mapping):
                 raise ServiceError(f"{self.name}: a piece of the stream is no object")
             if chunk.get("error"):
-                told = refusal(answer.status_code, answer.headers, chunk, self.name, self._key)
+                told = refusal(answer.status_code, answer.headers, chunk, self.name, *self._secrets)
                 raise ServiceError(told.message, code=told.code, request_id=told.request_id)
             yield chunk
 

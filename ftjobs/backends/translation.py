@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
@@ -78,13 +78,13 @@ UNSURE = frozenset({408})
 LONGEST_MESSAGE = 500
 
 
-def translation(error: Exception, name: str, key: str) -> BackendError:
-    """Our error for one of the libraries', in one line, without `key` wherever it is quoted."""
+def translation(error: Exception, name: str, *secrets: str) -> BackendError:
+    """Our error for one of the libraries', in one line, without the `secrets` that it may quote."""
     response = getattr(error, "response", None)
     if response is not None:
         body = getattr(error, "body", None)  # a text is a gateway's page, which is not quoted
         said = {"error": body} if isinstance(body, Mapping) else None
-        return refusal(int(response.status_code), response.headers, said, name, key)
+        return refusal(int(response.status_code), response.headers, said, name, *secrets)
     ancestry = (cls.__name__ for cls in type(error).__mro__)
     kind = next(ERRORS[cls] for cls in ancestry if cls in ERRORS)
     code = _word(getattr(error, "code", None))
@@ -92,7 +92,7 @@ def translation(error: Exception, name: str, key: str) -> BackendError:
         kind = QuotaError
     text = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
     return kind(
-        f"{name}: {_line(text, key) or 'no words'}",
+        f"{name}: {_line(text, secrets) or 'no words'}",
         hint=_hint(kind, None, name),
         code=code,
         param=_word(getattr(error, "param", None)),
@@ -101,7 +101,7 @@ def translation(error: Exception, name: str, key: str) -> BackendError:
 
 
 def refusal(
-    status: int, headers: Mapping[str, str], body: object, name: str, key: str
+    status: int, headers: Mapping[str, str], body: object, name: str, *secrets: str
 ) -> BackendError:
     """Our error for an answer that is no success, where no SDK has read it.
 
@@ -115,7 +115,7 @@ def refusal(
     kind = REFUSALS.get(status) or (ServiceError if status >= 500 else InvalidRequestError)
     if QUOTA_CODES & {code, word}:
         kind = QuotaError
-    text = _line(str(said.get("message") or said.get("detail") or ""), key)
+    text = _line(str(said.get("message") or said.get("detail") or ""), secrets)
     error = kind(
         f"{name}: {text or f'HTTP {status}'}",
         hint=_hint(kind, status, name),
@@ -127,7 +127,7 @@ def refusal(
         acted=False if 300 <= status < 500 and status not in UNSURE else None,
         should_retry=_should_retry(headers),
     )
-    error.hint = "\n".join(filter(None, (error.hint, known_hint(error).replace(key, "[key]"))))
+    error.hint = "\n".join(filter(None, (error.hint, _hidden(known_hint(error), secrets))))
     return error
 
 
@@ -135,9 +135,15 @@ def _word(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _line(text: str, key: str) -> str:
+def _line(text: str, secrets: Iterable[str]) -> str:
     text = " ".join(text.split())
-    return text.replace(key, "[key]")[:LONGEST_MESSAGE]  # in this order: no half of a key is left
+    return _hidden(text, secrets)[:LONGEST_MESSAGE]  # in this order: no half of a key is left
+
+
+def _hidden(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "[key]")
+    return text
 
 
 def _hint(kind: type[BackendError], status: int | None, name: str) -> str:

@@ -140,6 +140,19 @@ def test_a_wrong_key_is_refused_and_not_quoted(name: str, tmp_path: Path) -> Non
     assert wrong not in str(caught.value)
 
 
+def test_what_headers_hold_is_not_quoted_either(tmp_path: Path) -> None:
+    secret = "header-secret-0123456789"
+    with opened("portkey", tmp_path, headers={"x-portkey-config": secret}) as world:
+        world.service.fault("GET", "/models", status=400, body=_words(secret))
+        with pytest.raises(InvalidRequestError, match=r"the config \[key\] is unknown") as caught:
+            list(world.backend.models())
+    assert secret not in str(caught.value)
+
+
+def _words(secret: str) -> bytes:
+    return json.dumps({"error": {"message": f"the config {secret} is unknown"}}).encode()
+
+
 def test_azure_takes_the_training_type_of_ones_own_profile(tmp_path: Path) -> None:
     with opened("azure", tmp_path, extra_body={"trainingType": "developerTier"}) as world:
         file = world.backend.upload(world.dataset)

@@ -64,6 +64,7 @@ class Session:
         self.profile = profile
         self.retry = retry
         self._key = key
+        self._secrets = profile.secrets(key)
         self._timeout = timeout
         self._deadline = deadline
         self._opened: OpenAI | None = None
@@ -241,7 +242,7 @@ class Session:
             ValueError,
         ) as error:
             # Not chained: the original quotes the service, which may quote the key.
-            raise translation(error, self.name, self._key) from None
+            raise translation(error, self.name, *self._secrets) from None
 
     def _object(self, content: bytes, request_id: str | None) -> Raw:
         try:
