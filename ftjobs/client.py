@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from ftjobs.backends.base import Backend, Progress
 from ftjobs.backends.opening import open_backend
 from ftjobs.config import Settings
+from ftjobs.data.cost import Price, load_prices
 from ftjobs.errors import ConfigError, FtjobsError, UnsupportedError
 from ftjobs.evals import Comparison, Prompt
 from ftjobs.evals import compare as compare_models
@@ -148,6 +149,7 @@ class Client:
             self.backend,
             train,
             ledger=self.ledger,
+            prices=self._prices(),
             progress=progress,
             say=say,
             validation=validation,
@@ -170,7 +172,13 @@ class Client:
         """
         known = {name: how.pop(name) for name in [*how] if name in _OF_PLAN}
         return plan_job(
-            self.backend, train, ledger=self.ledger, model=model, hyperparameters=how, **known
+            self.backend,
+            train,
+            ledger=self.ledger,
+            prices=self._prices(),
+            model=model,
+            hyperparameters=how,
+            **known,
         )
 
     def apply(
@@ -416,6 +424,11 @@ class Client:
         except FtjobsError as error:
             return [("service", False, str(error))]
         return [("service", True, f"{self.backend.name} answers; it lists {found} models")]
+
+    def _prices(self) -> Mapping[str, Price] | None:
+        """The prices that the user of this machine goes by."""
+        own = None if self.ledger is None else self.ledger.home / "prices.toml"
+        return load_prices([own]) if own is not None and own.is_file() else None
 
     def _require_pause(self) -> None:
         if not self.backend.capabilities.pause:

@@ -9,7 +9,7 @@ import click
 
 from ftjobs.cli import ci
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.plan import check, start
+from ftjobs.cli.plan import start
 from ftjobs.jobs.planfile import read_plan
 
 
@@ -30,5 +30,4 @@ def command(app: App, plan: Path, watch: bool, outputs: Sequence[Path], as_json:
     """
     made = read_plan(plan)
     app.backend = app.backend or made.backend
-    check(made)
     start(app, made, watch=watch, as_json=as_json, outputs=outputs)

@@ -10,9 +10,9 @@ import click
 
 from ftjobs.cli import ci
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.plan import check, job_options, make_plan, show, start
+from ftjobs.cli.plan import job_options, make_plan, show, start
 from ftjobs.cli.show import clean_line, say
-from ftjobs.jobs.plan import Plan
+from ftjobs.jobs.plan import Plan, check_sound
 
 
 @click.command(cls=Command)
@@ -48,10 +48,10 @@ def command(
     plan = make_plan(app, source, options, priced=dry_run)
     if dry_run:
         show(plan, as_json=as_json)
-        check(plan)
+        if plan.adopt is None:
+            check_sound(plan)
         return
     _tell(plan)
-    check(plan)
     start(app, plan, watch=watch, as_json=as_json, outputs=outputs)
 
 

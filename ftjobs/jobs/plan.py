@@ -10,8 +10,9 @@ import datetime as dt
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +21,9 @@ from pydantic import BaseModel, ConfigDict
 from ftjobs.backends.base import Progress, Trainer, check_supported
 from ftjobs.backends.retry import PERMANENT, RetryPolicy
 from ftjobs.data import Dataset, read
+from ftjobs.data.cost import Price
 from ftjobs.data.targets import TARGETS
-from ftjobs.errors import ConfigError, DatasetError, NotFoundError, StalePlanError
+from ftjobs.errors import ConfigError, DatasetError, FtjobsError, NotFoundError, StalePlanError
 from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
@@ -35,6 +37,9 @@ Source = Dataset | Path | str
 """A checked dataset, or the path of one to check."""
 
 Say = Callable[[str], None]
+
+WARNINGS = 5  # of each dataset that a plan repeats
+SEE_ALL = "ftjobs data check shows all of them."
 
 PATIENCE = RetryPolicy(total=300.0)
 """How long `apply` tries to create a job."""
@@ -103,6 +108,7 @@ def plan_job(
     max_cost: float | None = None,
     allow_unknown_cost: bool = False,
     priced: bool = True,
+    prices: Mapping[str, Price] | None = None,
     again: bool = False,
     **fields: Any,
 ) -> Plan:
@@ -117,6 +123,7 @@ def plan_job(
         max_cost: the most that the job may cost, in US dollars.
         allow_unknown_cost: let a job of unknown price start all the same.
         priced: whether to estimate the cost, which counts tokens; `max_cost` asks for it too.
+        prices: by model (`ftjobs.data.cost.load_prices`); None takes those that ship with ftjobs.
         again: another job, even where one with this content exists.
         fields: the rest of the job.
 
@@ -129,9 +136,13 @@ def plan_job(
     spec = _draft(hyperparameters or {}, fields)
     check_supported(spec, backend.capabilities, backend.name)
     least = backend.capabilities.min_examples
-    files = {"training_file": _planned(train, spec, backend, ledger, least=least)}
+    datasets = {"training_file": _checked(train, spec, backend, least=least)}
+    files = {"training_file": _planned(train, datasets["training_file"], backend, ledger)}
     if validation is not None:
-        files["validation_file"] = _planned(validation, spec, backend, ledger)
+        datasets["validation_file"] = _checked(validation, spec, backend, least=1)
+        files["validation_file"] = _planned(
+            validation, datasets["validation_file"], backend, ledger
+        )
     spec = spec.model_copy(update={field: str(file.path) for field, file in files.items()})
     hashes = [file.sha256 for file in files.values()]
     identity = identity_of(spec, *hashes, salt=secrets.token_hex(8) if again else "")
@@ -152,8 +163,11 @@ def plan_job(
     priced = priced or max_cost is not None
     return plan.model_copy(
         update={
-            "notes": preflight(backend, spec, files, today=dt.datetime.now(dt.UTC).date()),
-            "cost": estimate(backend, spec, files) if priced else None,
+            "notes": (
+                *chain.from_iterable(map(_warnings, datasets.values())),
+                *preflight(backend, spec, files, today=dt.datetime.now(dt.UTC).date()),
+            ),
+            "cost": estimate(backend, spec, files, prices=prices) if priced else None,
         }
     )
 
@@ -181,7 +195,8 @@ def apply(
 
     Raises:
         StalePlanError: data, job or service have moved since the plan was made.
-        ConfigError: the plan holds errors, or a file cannot be read.
+        ConfigError: a file cannot be read.
+        FtjobsError: the plan says itself why the job cannot run.
         CostError: the job could cost more than the plan allows.
         BackendError: the backend refused a file or the job, or could not be reached.
     """
@@ -194,7 +209,9 @@ def apply(
         creation = Creation(backend, plan.spec, plan.identity, past, retry, say)
         if (job := adoptable(found)) is not None:
             return _adopted(job, plan, ledger, creation)
-        _check_sound(plan)
+        if plan.adopt is not None:
+            raise _stale(plan)
+        check_sound(plan)
         spec = plan.spec
         for field, file in plan.files.items():
             sent = ensure_file(
@@ -227,9 +244,8 @@ def _draft(hyperparameters: Mapping[str, Any], fields: Mapping[str, Any]) -> Job
 
 
 def _planned(
-    source: Source, spec: JobSpec, backend: Trainer, ledger: Ledger | None, *, least: int = 1
+    source: Source, dataset: Dataset, backend: Trainer, ledger: Ledger | None
 ) -> PlannedFile:
-    dataset = _checked(source, spec, backend, least=least)
     found = dataset.manifest
     there = find_file(backend, found.sha256, found.bytes, ledger=ledger)
     return PlannedFile(
@@ -239,6 +255,14 @@ def _planned(
         examples=found.rows,
         file_id=there and there.id,
     )
+
+
+def _warnings(dataset: Dataset) -> Iterator[Note]:
+    """The first of a dataset's warnings, and how many more there are."""
+    for issue in dataset.warnings[:WARNINGS]:
+        yield Note(level="warning", text=str(issue), hint=issue.hint)
+    if (more := len(dataset.warnings) - WARNINGS) > 0:
+        yield Note(level="warning", text=f"{dataset.path}: {more} more warnings", hint=SEE_ALL)
 
 
 def _checked(source: Source, spec: JobSpec, backend: Trainer, *, least: int) -> Dataset:
@@ -289,32 +313,36 @@ def _found(backend: Trainer, identity: str, ledger: Ledger | None) -> list[Job]:
 
 def _adopted(job: Job, plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
     """The job with this content that exists already, its doubles cancelled."""
-    creation.say(f"job {job.id} has this content and is {job.status}: taking it, nothing is sent")
+    creation.say(
+        f"job {job.id} with this content exists ({job.status}): adopted; --again makes another"
+    )
     if job.status == "succeeded" and not job.fine_tuned_model:
-        creation.say("its model is gone; submit again with `again` (--again) to train another")
+        creation.say("its model is gone")
     kept = creation.without_double(job)
     if ledger is not None:
         ledger.remember_job(plan.backend, plan.identity, kept.id)
     return kept
 
 
-def _check_sound(plan: Plan) -> None:
-    """Refuse a plan that must not be carried out.
+def check_sound(plan: Plan) -> None:
+    """Refuse a plan to create a job that must not be created.
 
     Raises:
-        StalePlanError: it counts on a job that has come to nothing since.
-        ConfigError: it says itself why the job cannot run.
-        CostError: the job could cost more than it allows.
+        FtjobsError: the plan says itself why the job cannot run.
+        CostError: the job could cost more than it may.
     """
-    if plan.adopt is not None:
-        raise StalePlanError(
-            f"job {plan.adopt}, which this plan counts on, has ended without a model",
-            hint="Plan again: a new job would cost money that this plan does not speak of.",
-        )
     if plan.errors:
-        first = plan.errors[0]
-        raise ConfigError(f"the job cannot run: {first.text}", hint=first.hint)
+        first, more = plan.errors[0], len(plan.errors) - 1
+        rest = f" (and {more} more)" if more else ""
+        raise FtjobsError(f"this job cannot run: {first.text}{rest}", hint=first.hint)
     check_budget(plan.cost, plan.max_cost, plan.allow_unknown_cost)
+
+
+def _stale(plan: Plan) -> StalePlanError:
+    return StalePlanError(
+        f"job {plan.adopt}, which this plan counts on, has ended without a model",
+        hint="Plan again: a new job would cost money that this plan does not speak of.",
+    )
 
 
 def _created(plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:

@@ -14,6 +14,7 @@ import pytest
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
 from ftjobs.client import Client
+from ftjobs.jobs.ledger import Ledger
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 TRAIN = str(DATASETS / "support/train.jsonl")
@@ -54,7 +55,7 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def run(backend: FakeBackend, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*args: str) -> Result:
-        code = main(args, connect=lambda settings: Client(backend))
+        code = main(args, connect=lambda settings: Client(backend, ledger=Ledger(settings.home)))
         done = capsys.readouterr()
         return Result(code, done.out, done.err)
 

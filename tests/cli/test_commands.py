@@ -1,11 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.client import Client
-from ftjobs.schema import Hyperparameters, Job, JobError, Sampling
+from ftjobs.schema import IDENTITY, Hyperparameters, Job, JobError, Sampling
 from tests.cli.conftest import DATASETS, TRAIN, Run
 
 
@@ -83,7 +84,11 @@ def test_submit_takes_everything_that_a_job_has(run: Run) -> None:
         *("--n-epochs", "2", "--batch-size", "auto", "--lora-r", "8", "--learning-rate", "1e-4"),
     )
     (job,) = result.rows
-    assert (job["suffix"], job["seed"], job["metadata"]) == ("s", 3, {"a": "b=c", "d": ""})
+    assert (job["suffix"], job["seed"], job["metadata"]) == (
+        "s",
+        3,
+        {"a": "b=c", "d": "", IDENTITY: job["metadata"][IDENTITY]},
+    )
     assert job["validation_file"]
     hyperparameters = job["hyperparameters"]
     assert (hyperparameters["n_epochs"], hyperparameters["batch_size"]) == (2, "auto")
@@ -123,7 +128,7 @@ def test_submit_warns_and_goes_on(run: Run, tmp_path: Path) -> None:
     path.write_text(rows, "utf-8")
     result = run("submit", str(path), "--model", "fake-base")
     assert result.code == 0
-    assert result.err.count("warning: ") == 5
+    assert result.err.count("FT107") == 5
     assert "more warnings" in result.err
 
 
@@ -172,9 +177,9 @@ def test_steering(run: Run, backend: FakeBackend) -> None:
 
 
 def test_files(run: Run, job: Job) -> None:
-    assert "train.jsonl" in run("files", "list").out
+    assert re.search(r"train\.[0-9a-f]{16}\.jsonl", run("files", "list").out)
     assert job.training_file in [row["id"] for row in run("files", "list", "--json").rows]
-    assert "train.jsonl" in run("files", "show", job.training_file).out
+    assert "train.ce0c89eb99974fc6.jsonl" in run("files", "show", job.training_file).out
     assert run("files", "show", job.training_file, "--content").out == Path(TRAIN).read_text(
         "utf-8"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from ftjobs.backends.base import Progress
 from ftjobs.backends.fake import FakeBackend
-from ftjobs.errors import ConfigError, CostError, StalePlanError
+from ftjobs.errors import CostError, FtjobsError, StalePlanError
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.plan import Plan, apply, plan_job
 from ftjobs.jobs.preflight import Note
@@ -140,7 +140,7 @@ def test_a_plan_with_errors_or_too_dear_is_not_carried_out(train: Path) -> None:
     backend = FakeBackend()
     plan = planned(backend, train)
     refused = Note(level="error", text="the model is gone", hint="take another")
-    with pytest.raises(ConfigError, match="the model is gone"):
+    with pytest.raises(FtjobsError, match="the model is gone"):
         apply(backend, plan.model_copy(update={"notes": (refused,)}))
     with pytest.raises(CostError):
         apply(backend, plan.model_copy(update={"max_cost": 1.0}))
