@@ -20,12 +20,16 @@ Move = Callable[[int, int, str], None]
 
 @contextmanager
 def meter(label: str, *, now: Callable[[], float] = time.monotonic) -> Iterator[Move]:
-    """A function to move the meter with, on standard error."""
-    if sys.stderr.isatty() and can_redraw(os.environ):
-        with terminated_cleanly(), _bar(label) as move:
-            yield move
-    else:
-        yield _lines(label, now)
+    """A function to move the meter with, on standard error.  Ctrl-C is told how to go on."""
+    try:
+        if sys.stderr.isatty() and can_redraw(os.environ):
+            with terminated_cleanly(), _bar(label) as move:
+                yield move
+        else:
+            yield _lines(label, now)
+    except KeyboardInterrupt:
+        say("\nStopped. What came is stored: run the same command again to go on.")
+        raise
 
 
 @contextmanager

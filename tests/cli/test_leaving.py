@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.cli import main
 from ftjobs.cli.meter import meter
+from ftjobs.client import Client
 from ftjobs.errors import AuthError, InvalidRequestError, ServiceError
 from ftjobs.jobs.jobfile import read_job
 from ftjobs.schema import JobSpec
@@ -119,6 +121,19 @@ def test_rescue_names_the_prompts_without_an_answer(run: Run, backend: FakeBacke
     assert "no answer: line " in result.err
     assert "too long" in result.err
     assert "holds 25 of 26 answers" in result.err
+
+
+def test_ctrl_c_keeps_what_came(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def interrupted(model: str, messages: object) -> str:
+        if (tmp_path / "a.jsonl").stat().st_size > 2_000:
+            raise KeyboardInterrupt
+        return "yes"
+
+    words = ("rescue", "fake-base", EVAL, "-o", str(tmp_path / "a.jsonl"))
+    code = main(words, connect=lambda settings: Client(FakeBackend(answers=interrupted)))
+    assert code == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert 2 <= len((tmp_path / "a.jsonl").read_text("utf-8").splitlines()) < 26
 
 
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
