@@ -31,6 +31,7 @@ CHART_ROWS = 10
 CHECKPOINTS = 3
 TAIL = 8
 QUIET = 5  # seconds without an event that are worth a word
+IDLE = 30  # where many jobs share the requests
 
 
 class _Live:
@@ -155,7 +156,7 @@ class Table:
         return [Text(""), *lines]
 
 
-COLUMNS = ("JOB", "STATUS", "STEP", "TRAIN", "VALID", "LEFT", "MODEL")
+COLUMNS = ("JOB", "STATUS", "STEP", "TRAIN", "ETA", "VALID", "IDLE", "MODEL")
 GAP = "  "
 
 
@@ -166,15 +167,16 @@ def _urgency(job: Job) -> int:
 
 
 def _row(name: str, progress: Progress, now: float) -> tuple[str, ...]:
-    job, eta = progress.job, progress.eta(now)
-    step = "" if progress.step is None else f"{progress.step}/{progress.total or '?'}"
+    job, eta, idle = progress.job, progress.eta(now), progress.idle(now)
+    is_quiet = not job.ended and idle is not None and idle >= IDLE
     return (
         name,
         clean_line(job.status),
-        step,
+        "" if progress.step is None else f"{progress.step}/{progress.total or '?'}",
         f"{progress.train[-1][1]:.4f}" if progress.train else "",
-        f"{progress.valid[-1][1]:.4f}" if progress.valid else "",
         "" if eta is None else span(eta),
+        f"{progress.valid[-1][1]:.4f}" if progress.valid else "",
+        span(idle) if idle is not None and is_quiet else "",
         clean_line(job.fine_tuned_model or ""),
     )
 

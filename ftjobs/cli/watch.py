@@ -85,7 +85,9 @@ class Seconds(click.FloatRange):
     help="Tell there about each job that ends.  [env: FTJOBS_NOTIFY]",
 )
 @click.option(
-    "--cancel-on-exit", is_flag=True, help="Let Ctrl-C and SIGTERM cancel the jobs, for once."
+    "--cancel-on-exit",
+    is_flag=True,
+    help="Ctrl-C and SIGTERM cancel the jobs instead of leaving them.",
 )
 @ci.output_option
 @json_option
@@ -124,7 +126,7 @@ def command(
     many = found is None or len(found) > 1
     display = display_for(app.settings, as_json=as_json, every=every, many=many)
     reporter = ci.Reporter(app, found or (), outputs)
-    session = Session(app, display, found or (), reporter, tell=tell, cancels=cancel_on_exit)
+    session = Session(app, display, found or (), reporter, metadata, tell, cancel_on_exit)
     with receiver or nullcontext():
         if receiver is not None:
             say(f"Taking webhooks at {receiver.url}")
@@ -153,6 +155,7 @@ class Session:
         display: shows every look.
         known: the jobs, as far as they are known before the first look.
         reporter: reports the jobs once watching is over.
+        metadata: what they carry, where they were asked for by that.
         tell: told about each job that has ended.
         cancels: whether an interruption cancels the jobs.
     """
@@ -161,6 +164,7 @@ class Session:
     display: Display
     known: Sequence[Job]
     reporter: ci.Reporter
+    metadata: Mapping[str, str] | None = None
     tell: Notifier | None = None
     cancels: bool = False
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -242,8 +246,9 @@ class Session:
         running = [clean_line(job.id) for job in self._running()]
         named = running[0] if len(running) == 1 else f"{len(running)} jobs"
         what = f"job {named} goes on" if len(running) == 1 else f"{named} go on"
-        again = attach_command(self.app, *running[:NAMED])
-        more = " …" if len(running) > NAMED else ""
+        pairs = [f"--metadata={key}={value}" for key, value in (self.metadata or {}).items()]
+        again = attach_command(self.app, *(pairs or running[:NAMED]))
+        more = " …" if not pairs and len(running) > NAMED else ""
         return f"Stopped watching; {what}. Watch again:\n  {again}{more}"
 
 

@@ -28,7 +28,7 @@ class _Backend(FakeBackend):
 def run(steps: int, *args: str) -> int:
     """Run one command; its exit code."""
     client = Client(_Backend(steps=steps, answers=lambda model, messages: _answer(messages)))
-    client.submit(TRAIN, model="fake-base", suffix="s")
+    client.submit(TRAIN, model="fake-base", suffix="s", metadata={"team": "a b"})
     return main(args, connect=lambda settings: client)
 
 

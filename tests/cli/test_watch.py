@@ -420,6 +420,14 @@ def test_sigterm_says_how_to_come_back_and_leaves_the_job(program: Start, tmp_pa
     assert not (tmp_path / "cancelled").exists()
 
 
+def test_ctrl_c_says_how_to_come_back_by_metadata(program: Start) -> None:
+    process = program("watch", "--metadata", "team=a b")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "  ftjobs watch '--metadata=team=a b'" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_cancel_on_exit_cancels_and_says_so(
     program: Start, tmp_path: Path, number: signal.Signals
