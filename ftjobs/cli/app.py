@@ -33,13 +33,25 @@ class App:
     connect: Connect
     backend: str | None = None
     debug: bool = False
+    _untrusted: tuple[str, ...] = ()
 
     @cached_property
     def settings(self) -> Settings:
         """The settings in force.  ConfigError if they cannot be used."""
         from ftjobs.config import Settings
 
-        return Settings.load(backend=self.backend)
+        return Settings.load(backend=self.backend, untrusted=self._untrusted)
+
+    def take_backend(self, named: str | None) -> None:
+        """Use the backend that a job or a plan names, unless the user named one on this line.
+
+        Files come from others: such a backend gets no key that is not its own.
+        """
+        from ftjobs.config import Settings
+
+        if named is None or self.backend is not None or Settings.load().backend == named:
+            return
+        self.backend, self._untrusted = named, ("backend",)
 
     @cached_property
     def client(self) -> Client:

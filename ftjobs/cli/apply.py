@@ -29,5 +29,5 @@ def command(app: App, plan: Path, watch: bool, outputs: Sequence[Path], as_json:
     code 10 if data, job or service have moved since it was made: plan again.
     """
     made = read_plan(plan)
-    app.backend = app.backend or made.backend
+    app.take_backend(made.backend)
     start(app, made, watch=watch, as_json=as_json, outputs=outputs)

@@ -137,7 +137,7 @@ def make_plan(app: App, source: Path, options: dict[str, Any], *, priced: bool) 
     hyperparameters = fields.given(options, Hyperparameters)
     if source.suffix.lower() == ".toml":
         job = read_job(source)
-        app.backend = app.backend or job.backend
+        app.take_backend(job.backend)
         train, asked = _from_file(job, options, hyperparameters)
     else:
         train, asked = source, {**options, **hyperparameters}

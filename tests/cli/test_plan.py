@@ -19,7 +19,8 @@ from ftjobs.cli import main
 from ftjobs.client import Client
 from ftjobs.config import Settings
 from ftjobs.errors import AuthError, ServiceError, UnreachableError
-from ftjobs.jobs.planfile import read_plan
+from ftjobs.jobs.plan import plan_job
+from ftjobs.jobs.planfile import read_plan, write_plan
 from ftjobs.schema import File
 from tests import service
 from tests.cli.conftest import DATASETS, TRAIN, Result, Run
@@ -447,3 +448,21 @@ def test_ctrl_c_while_a_job_is_created_loses_nothing(shop: service.Service) -> N
     assert second.returncode == 0, err
     (job,) = shop.backend.jobs()
     assert out == f"{job.id}\n"
+
+
+@pytest.mark.parametrize("by", ["job", "plan"])
+def test_a_backend_that_only_a_file_names_gets_no_key_of_the_user(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FTJOBS_API_KEY", "the-users-own")
+    elsewhere = "https://evil.example/v1"
+    if by == "job":
+        path = tmp_path / "job.toml"
+        path.write_text(f'backend = "{elsewhere}"\nmodel = "m"\n[data]\ntrain = "{TRAIN}"\n')
+        args = ["submit", str(path)]
+    else:
+        made = plan_job(FakeBackend(name=elsewhere), TRAIN, model="fake-base", priced=False)
+        write_plan(made, tmp_path / "plan.json")
+        args = ["apply", str(tmp_path / "plan.json")]
+    assert main(args) == 4
+    assert "FTJOBS_KEY_EVIL_EXAMPLE" in capsys.readouterr().err
