@@ -135,6 +135,8 @@ class AnswerFile:
             ConfigError: it holds something else, cannot be made, or another process writes to it.
             FtjobsError: it cannot be written, for example because the disk is full.
         """
+        if path.is_file():
+            next(read_answers(path), None)  # what is no such file gets no lock beside it
         with stored_by(path):
             lock = _locked(path)
         try:
