@@ -18,7 +18,9 @@ from ftjobs.backends.base import Prices
 from ftjobs.backends.opening import open_hosted
 from ftjobs.backends.profiles import PROFILES, Profile
 from ftjobs.backends.retry import RetryPolicy
-from ftjobs.backends.together import STATUSES, TogetherBackend, _story
+from ftjobs.backends.together import TogetherBackend
+from ftjobs.backends.together.body import STATUSES
+from ftjobs.backends.together.story import since, story
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -32,7 +34,7 @@ from ftjobs.errors import (
 )
 from ftjobs.jobs.submit import submit
 from ftjobs.jobs.watch import events_of, follow
-from ftjobs.schema import ChatMessage, Hyperparameters, Job, JobSpec, Sampling
+from ftjobs.schema import ChatMessage, Event, Hyperparameters, Job, JobSpec, Sampling
 from tests.native import KEY, Json
 from tests.together_service import BASE, TogetherService, running
 
@@ -411,45 +413,72 @@ def _event(number: int, kind: str, **more: Any) -> Json:
     } | more
 
 
+def _told(said: list[Json], rows: list[Json]) -> list[Event]:
+    return [each.event for each in story("ft-1", said, rows, "t")]
+
+
+def _rows(steps: int) -> list[Json]:
+    return [{"train/global_step": n + 1, "train/loss": 1.0} for n in range(steps)]
+
+
 @given(st.lists(st.sampled_from(TYPES), max_size=12), st.integers(0, 5), st.randoms())
 def test_order_and_repeats_do_not_matter(
     types: list[str], steps: int, shuffled: random.Random
 ) -> None:
     said = [_event(number, kind) for number, kind in enumerate(types)]
-    rows = [{"train/global_step": n + 1, "train/loss": 1.0} for n in range(steps)]
-    expected = [event.id for event in _story("ft-1", said, rows, "t")]
+    expected = _told(said, _rows(steps))
     mixed = said + said[: len(said) // 2]
     shuffled.shuffle(mixed)
-    found = list(dict.fromkeys(event.id for event in _story("ft-1", mixed, rows, "t")))
-    assert sorted(found) == sorted(expected)
-    assert len(set(expected)) == len(expected) == len(said) + steps
-    times = [event.created_at for event in _story("ft-1", mixed, rows, "t")]
+    found = _told(mixed, _rows(steps))
+    assert [event.id for event in found] == [event.id for event in expected]
+    assert len({event.id for event in found}) == len(found) == len(said) + steps
+    times = [event.created_at for event in found]
     assert times == sorted(times)
+
+
+ARRIVALS = st.lists(st.sampled_from(["step", "epoch", "warning", "look"]), max_size=25)
+
+
+@given(ARRIVALS, st.booleans())
+def test_who_remembers_only_the_last_event_misses_none(arrivals: list[str], ends: bool) -> None:
+    said, rows = [_event(0, "job_pending"), _event(1, "training_start")], list[Json]()
+    given_ids: set[str] = set()
+    last: str | None = None
+    for number, what in enumerate([*arrivals, "end" if ends else "look", "look"], 2):
+        if what == "step":
+            rows.append({"train/global_step": len(rows) + 1, "train/loss": 1.0})
+        elif what == "epoch":
+            said.append(_event(number, "epoch_complete", step=len(rows)))
+        elif what == "warning":
+            said.append(_event(number, "warning"))
+        elif what == "end":
+            said.append(_event(number, "training_complete"))
+        else:
+            found = since(story("ft-1", said, rows, "t"), last)
+            given_ids |= {event.id for event in found}
+            last = found[-1].id if found else last
+    assert given_ids == {event.id for event in _told(said, rows)}
 
 
 def test_events_of_one_time_keep_their_order_even_backwards() -> None:
     same = [_event(1, kind, message=kind) for kind in TYPES[:4]]
     said = [_event(0, "job_pending"), *same, _event(2, "job_complete")]
-    forwards = [event.id for event in _story("ft-1", said, [], "t")]
-    assert [event.id for event in _story("ft-1", said[::-1], [], "t")] == forwards
+    assert _told(said[::-1], []) == _told(said, [])
 
 
 def test_each_step_lies_between_its_events() -> None:
     said = [
         _event(0, "job_pending"),
         _event(1, "training_start", total_steps=4),
+        _event(3, "warning"),
         _event(5, "epoch_complete", step=2),
         _event(9, "training_complete"),
     ]
-    rows = [{"train/global_step": n, "train/loss": 1.0} for n in (1, 2, 3, 4)]
-    told = [
-        event.metrics.step if event.metrics else event.data["type"]
-        for event in _story("ft-1", said, rows, "t")
-    ]
-    expected = ["job_pending", "training_start", 1, 2, "epoch_complete", 3, 4, "training_complete"]
-    assert told == expected
-    early = list(_story("ft-1", said[:2], rows[:1], "t"))
-    assert early[-1].metrics is not None
+    events = _told(said, _rows(4))
+    told = [event.metrics.step if event.metrics else event.data["type"] for event in events]
+    before = ["job_pending", "training_start", 1, 2, "warning", "epoch_complete"]
+    assert told == [*before, 3, 4, "training_complete"]
+    early = _told(said[:2], _rows(1))
     assert early[-1].message == "Step 1/4: training loss=1.00"
 
 
@@ -464,7 +493,7 @@ def test_each_step_lies_between_its_events() -> None:
     ],
 )
 def test_levels_are_the_wires(raw: Json, level: str) -> None:
-    (event,) = _story("ft-1", [{**_event(1, ""), **raw}], [], "t")
+    (event,) = _told([{**_event(1, ""), **raw}], [])
     assert event.level == level
 
 
