@@ -39,15 +39,16 @@ class Part(BaseModel):
 class Noted(BaseModel):
     """An upload and its finished parts, by number from 0.
 
-    `created_at` is the service's clock; `began` this machine's, in Unix seconds; `life` how many
-    seconds the service keeps the upload.  `completing` is set before `complete` is first sent, and
-    `file_id` when all is done, for a process that has waited.
+    `before` are the ids of the files of that name and size that were there already; `began` is
+    this machine's clock, in Unix seconds; `life` how many seconds the service keeps the upload.
+    `completing` is set before `complete` is first sent, and `file_id` when all is done, for a
+    process that has waited.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     upload_id: str
-    created_at: int
+    before: tuple[str, ...] = ()
     began: float
     life: float
     part_size: Annotated[int, Field(ge=1)]

@@ -6,7 +6,7 @@ ask, for as long as it may lag behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ftjobs.backends.nouns import Raw
@@ -16,7 +16,7 @@ from ftjobs.backends.wire.session import Session
 from ftjobs.errors import InvalidRequestError, NotFoundError
 from ftjobs.schema import File
 
-__all__ = ["Wanted", "find", "patient", "unlost"]
+__all__ = ["Wanted", "find", "listed", "patient", "unlost"]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two looks
 
@@ -37,7 +37,7 @@ def find(wire: Session, wanted: Wanted, lag: float) -> File | None:
     end, pause = retry.now() + lag, FIRST_PAUSE
     while True:
         is_last = retry.now() >= end
-        if found := _listed(wire, wanted):
+        if found := next(listed(wire, wanted), None):
             return found
         if is_last:
             return None
@@ -45,14 +45,14 @@ def find(wire: Session, wanted: Wanted, lag: float) -> File | None:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _listed(wire: Session, wanted: Wanted) -> File | None:
+def listed(wire: Session, wanted: Wanted) -> Iterator[File]:
+    """The files in the list as it is now."""
     for page in wire.pages(wire.api.files.list, purpose=wanted.purpose):
         for raw in page:
             found = read_file(raw, wire.name)
             is_alike = (found.filename, found.bytes) == (wanted.name, wanted.size)
             if is_alike and wanted.is_it(found):
-                return found
-    return None
+                yield found
 
 
 def unlost(

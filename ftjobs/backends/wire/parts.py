@@ -19,7 +19,7 @@ from ftjobs.backends.nouns import Raw, mapping
 from ftjobs.backends.retry import TRANSIENT
 from ftjobs.backends.wire.body import read_file
 from ftjobs.backends.wire.journal import Journal, Noted, Part
-from ftjobs.backends.wire.lost import Wanted, find, patient, unlost
+from ftjobs.backends.wire.lost import Wanted, find, listed, patient, unlost
 from ftjobs.backends.wire.session import Session
 from ftjobs.backends.wire.slices import Interrupted, Meter, Slice, md5s
 from ftjobs.errors import (
@@ -60,6 +60,10 @@ class Outgoing:
     size: int
     changed: int
     progress: Progress
+
+    def wanted(self, is_it: Callable[[File], bool] = lambda _found: True) -> Wanted:
+        """What it is known by in the service's list."""
+        return Wanted(self.name, self.size, self.purpose, is_it)
 
 
 class _GoneError(Exception):
@@ -111,6 +115,7 @@ class PartsSender:
         return is_open and is_alike and is_whole
 
     def _begin(self, file: Outgoing) -> Noted:
+        before = tuple(found.id for found in listed(self.wire, file.wanted()))
         began = self.wall()
         record = self.wire.read(
             self.wire.api.uploads.create,
@@ -119,15 +124,11 @@ class PartsSender:
             purpose=file.purpose,
             mime_type="text/jsonl",
         )
-        created, expires = record.get("created_at"), record.get("expires_at")
-        start = created if isinstance(created, int) else 0
-        life = float(expires - start) if isinstance(expires, int) and start else HOUR
-        upload_id = _id(record, self.wire.name)
         return Noted(
-            upload_id=upload_id,
-            created_at=start,
+            upload_id=_id(record, self.wire.name),
+            before=before,
             began=began,
-            life=life if life > 0 else HOUR,
+            life=_life(record),
             part_size=self.part_size,
         )
 
@@ -170,9 +171,8 @@ class _Transfer:
 
     def cancel(self) -> None:
         """Let the service drop the parts.  Whatever it answers, there is nothing to go on with."""
-        self._meter.stopped.set()
-        with self._lock:
-            self._journal.forget()
+        self._stop()
+        self._journal.forget()
         with suppress(BackendError):
             self._wire.send(self._wire.api.uploads.cancel, self._noted.upload_id)
 
@@ -193,7 +193,7 @@ class _Transfer:
                 if failure := results.get():
                     raise failure
         finally:
-            self._meter.stopped.set()
+            self._stop()
 
     def _work(
         self, todo: queue.SimpleQueue[int], results: queue.SimpleQueue[BaseException | None]
@@ -222,6 +222,11 @@ class _Transfer:
         with self._lock:
             if not self._meter.stopped.is_set():  # else the note may be gone, and must stay so
                 self._note(parts={**self._noted.parts, number: part})
+
+    def _stop(self) -> None:
+        """From here on no thread writes a note."""
+        with self._lock:
+            self._meter.stopped.set()
 
     @property
     def _count(self) -> int:
@@ -258,14 +263,21 @@ class _Transfer:
         raise ServiceError(f"{self._wire.name} completed an upload without naming its file")
 
     def _look(self) -> File | None:
-        """The file that this upload became, by the service's own clock."""
-        file, since = self._file, self._noted.created_at
-        wanted = Wanted(file.name, file.size, file.purpose, lambda f: f.created_at >= since)
+        """The file that this upload became: one of its name and size that was not there before."""
+        wanted = self._file.wanted(lambda found: found.id not in self._noted.before)
         return find(self._wire, wanted, self._sender.lag)
 
     def _note(self, **changes: Any) -> None:
         self._noted = self._noted.model_copy(update=changes)
         self._journal.write(self._noted)
+
+
+def _life(record: Raw) -> float:
+    """Seconds for which the service keeps an upload, by its own clock."""
+    created, expires = record.get("created_at"), record.get("expires_at")
+    if isinstance(created, int) and isinstance(expires, int) and expires > created:
+        return float(expires - created)
+    return HOUR
 
 
 def _id(raw: Raw, name: str) -> str:

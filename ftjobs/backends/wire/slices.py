@@ -13,7 +13,7 @@ from pathlib import Path
 from ftjobs.backends.base import Progress
 from ftjobs.errors import ConfigError
 
-__all__ = ["Interrupted", "Meter", "Slice", "md5s", "size_of"]
+__all__ = ["Interrupted", "Meter", "Slice", "md5s", "rising", "size_of"]
 
 BLOCK = 1 << 20
 
@@ -22,14 +22,26 @@ class Interrupted(Exception):
     """Sending was called off from another thread."""
 
 
+def rising(progress: Progress) -> Progress:
+    """`progress`, told only what is more than before: a part that is sent again counts once."""
+    highest = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal highest
+        if done > highest:
+            highest = done
+            progress(done, total)
+
+    return tell
+
+
 class Meter:
-    """Adds up what several threads have sent, and tells it, never less than before."""
+    """Adds up what several threads have sent, and tells it."""
 
     def __init__(self, total: int, progress: Progress, *, done: int = 0) -> None:
         self.stopped = threading.Event()
         self._total, self._progress = total, progress
         self._sent: dict[int, int] = {-1: done}
-        self._told = -1
         self._lock = threading.Lock()
 
     def sent(self, number: int, size: int) -> None:
@@ -38,10 +50,7 @@ class Meter:
             raise Interrupted
         with self._lock:
             self._sent[number] = size
-            done = sum(self._sent.values())
-            if done > self._told:
-                self._told = done
-                self._progress(done, self._total)
+            self._progress(sum(self._sent.values()), self._total)
 
 
 class Slice(io.RawIOBase):

@@ -15,10 +15,10 @@ from pathlib import Path
 from ftjobs.backends.base import Progress
 from ftjobs.backends.nouns import Raw
 from ftjobs.backends.wire.body import read_file
-from ftjobs.backends.wire.lost import Wanted, find, patient, unlost
+from ftjobs.backends.wire.lost import find, patient, unlost
 from ftjobs.backends.wire.parts import PART_SIZE, Outgoing, PartsSender
 from ftjobs.backends.wire.session import Session
-from ftjobs.backends.wire.slices import Meter, Slice, size_of
+from ftjobs.backends.wire.slices import Meter, Slice, rising, size_of
 from ftjobs.errors import FtjobsError
 from ftjobs.schema import File
 
@@ -53,7 +53,7 @@ class Uploader:
             BackendError: the service refused it, or could not be reached for too long.
         """
         size, changed = size_of(path)
-        file = Outgoing(path, name, purpose, size, changed, progress)
+        file = Outgoing(path, name, purpose, size, changed, rising(progress))
         if self.in_parts and size > self.part_size:
             sender = PartsSender(self.wire, self.journal, self.lag, self.part_size, self.wall)
             return sender.send(file)
@@ -61,7 +61,7 @@ class Uploader:
 
     def _send_whole(self, file: Outgoing) -> File:
         meter = Meter(file.size, file.progress)
-        wanted = Wanted(file.name, file.size, file.purpose, lambda f: self._holds(f, file.path))
+        wanted = file.wanted(lambda found: self._holds(found, file.path))
 
         def post() -> Raw:
             with Slice(file.path, 0, file.size, 0, meter) as content:
