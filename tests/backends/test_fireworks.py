@@ -14,14 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.backends.fireworks import (
-    KINDS,
-    STATES,
-    FireworksBackend,
-    _model_id,
-    _place,
-    _story,
-)
+from ftjobs.backends.fireworks import FireworksBackend
+from ftjobs.backends.fireworks.body import KINDS, STATES, _model_id
+from ftjobs.backends.fireworks.story import place_of, story
 from ftjobs.backends.opening import open_hosted
 from ftjobs.backends.profiles import PROFILES, Profile
 from ftjobs.backends.retry import RetryPolicy
@@ -316,7 +311,7 @@ def test_a_lost_answer_to_create_makes_no_second_job(tmp_path: Path, fault: Json
 # --- what is sent --------------------------------------------------------------------------------
 
 
-def test_every_setting_has_its_place(world: World) -> None:
+def test_every_setting_has_itsplace_of(world: World) -> None:
     settings = {"n_epochs": 3, "batch_size": 16, "learning_rate": 1e-4, "lora_r": 16}
     file_id = world.backend.upload(world.dataset).id
     job = world.create(hyperparameters=settings, suffix="Otter v1", validation_file=file_id)
@@ -347,6 +342,7 @@ def test_preferences_have_a_collection_of_their_own(world: World) -> None:
         {"seed": 7},
         {"suffix": "x" * 64},
         {"metadata": {"team": "otter"}},
+        {"metadata": {IDENTITY: "../../x"}},
         {"method": "dpo", "validation_file": "file"},
         {"method": "dpo", "hyperparameters": {"beta": 0.5}},
         {"hyperparameters": {"beta": 0.1}},
@@ -475,9 +471,9 @@ def _seen(word: str, progress: Json) -> tuple[Job, Json]:
 
 @given(WORDS, PROGRESS)
 def test_equal_states_tell_equal_events_in_order(word: str, progress: Json) -> None:
-    events = _story(*_seen(word, progress), [])
-    assert events == _story(*_seen(word, progress), [])
-    places = [_place(event.id) for event in events]
+    events = story(*_seen(word, progress), [])
+    assert events == story(*_seen(word, progress), [])
+    places = [place_of(event.id) for event in events]
     assert places == sorted(set(places))
     times = [event.created_at for event in events]
     assert times == sorted(times)
@@ -485,15 +481,15 @@ def test_equal_states_tell_equal_events_in_order(word: str, progress: Json) -> N
 
 
 @given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 100), st.integers(0, 50))
-def test_later_progress_has_a_later_place(
+def test_later_progress_has_a_laterplace_of(
     percent: int, epoch: int, later_percent: int, later_epoch: int
 ) -> None:
     now, then = (
-        _story(*_seen("JOB_STATE_RUNNING", {"percent": p, "epoch": e}), [])[-1].id
+        story(*_seen("JOB_STATE_RUNNING", {"percent": p, "epoch": e}), [])[-1].id
         for p, e in ((percent, epoch), (later_percent, later_epoch))
     )
     if percent and later_percent:
-        assert (_place(now) < _place(then)) == ((epoch, percent) < (later_epoch, later_percent))
+        assert (place_of(now) < place_of(then)) == ((epoch, percent) < (later_epoch, later_percent))
 
 
 def test_an_id_that_is_not_ours_is_before_all_events(world: World) -> None:

@@ -24,18 +24,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ftjobs.backends.base import Progress, check_supported
 from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
-from ftjobs.backends.curves import metrics_csv, metrics_of, step_text
-from ftjobs.backends.nouns import Raw, instant, mapping, noun, rows, text
+from ftjobs.backends.curves import metrics_csv, metrics_of
+from ftjobs.backends.fireworks.body import (
+    DPO,
+    KINDS,
+    LONGEST_NAME,
+    MOST_ATTEMPTS,
+    STATES,
+    SUPERVISED,
+    Kind,
+    check_spec,
+    create_body,
+    id_of,
+    ids_of,
+    numbered,
+    of_account,
+    read_file,
+    read_job,
+    read_model,
+    says_the_same,
+)
+from ftjobs.backends.fireworks.story import place_of, story
+from ftjobs.backends.nouns import Raw, mapping, rows, text
 from ftjobs.backends.profiles import Profile
 from ftjobs.backends.rest import Rest, at, file_blocks
 from ftjobs.backends.retry import RetryPolicy
@@ -47,7 +63,6 @@ from ftjobs.errors import (
     UnsupportedError,
 )
 from ftjobs.schema import (
-    ENDED,
     IDENTITY,
     ChatMessage,
     Checkpoint,
@@ -63,46 +78,11 @@ from ftjobs.schema import (
 
 __all__ = ["FireworksBackend"]
 
-STATES: Mapping[str, str] = {
-    "JOB_STATE_CREATING": "validating_files",
-    "JOB_STATE_CREATING_INPUT_DATASET": "validating_files",
-    "JOB_STATE_VALIDATING": "validating_files",
-    "JOB_STATE_PENDING": "queued",
-    "JOB_STATE_RE_QUEUEING": "queued",
-    "JOB_STATE_RUNNING": "running",
-    "JOB_STATE_WRITING_RESULTS": "running",
-    "JOB_STATE_CANCELLING": "running",
-    "JOB_STATE_PAUSED": "paused",
-    "JOB_STATE_COMPLETED": "succeeded",
-    "JOB_STATE_EARLY_STOPPED": "succeeded",
-    "JOB_STATE_FAILED": "failed",
-    "JOB_STATE_EXPIRED": "failed",
-    "JOB_STATE_CANCELLED": "cancelled",
-}
 PLAIN = frozenset({"", "ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT"})
 """States of a dataset that is not encrypted with the account's own key."""
 
-SECRET = re.compile("SignedUrl$|^wandbConfig$")
-"""Fields of a job that may open something to whoever reads them."""
-
 PAGE = 200  # the most that a list gives at once
 CONFLICT = 409
-LONGEST_NAME = 63  # of what a person reads
-MOST_ATTEMPTS = 50  # jobs of one identity that ended in vain
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One of the two collections of jobs."""
-
-    collection: str
-    id_field: str
-    method: str
-
-
-SUPERVISED = Kind("supervisedFineTuningJobs", "supervisedFineTuningJobId", "supervised")
-DPO = Kind("dpoJobs", "dpoJobId", "dpo")
-KINDS = (SUPERVISED, DPO)
 
 
 class FireworksBackend:
@@ -164,8 +144,8 @@ class FireworksBackend:
             raise ConfigError(f"{filename}: the name must end in .jsonl")
         dataset, size = self._dataset(path, filename)
         if text(dataset.get("state")) != "READY":
-            self._send(path, filename, _id(dataset), size, progress or _silent)
-            dataset = self._get("datasets", _id(dataset))
+            self._send(path, filename, id_of(dataset), size, progress or _silent)
+            dataset = self._get("datasets", id_of(dataset))
         elif progress is not None:
             progress(size, size)
         return self._file(dataset)
@@ -245,10 +225,10 @@ class FireworksBackend:
             InvalidRequestError: a job of this id has other content.
         """
         check_supported(spec, self.capabilities, self.name)
-        _check(spec, self.name)
+        check_spec(spec, self.name)
         kind = DPO if spec.method == "dpo" else SUPERVISED
-        for job_id in _ids(spec):
-            body = self._body(spec, job_id)
+        for job_id in ids_of(spec):
+            body = {**self._always, **create_body(spec, job_id, self._account)}
             try:
                 answer = self._rest.post(
                     self._path(kind.collection), body, **{kind.id_field: job_id}
@@ -273,7 +253,7 @@ class FireworksBackend:
         except NotFoundError:
             return None
         ours = {field: value for field, value in body.items() if field not in self._always}
-        if _says_the_same(ours, raw):
+        if says_the_same(ours, raw):
             return self._job(raw, kind)
         raise InvalidRequestError(
             f"{self.name} has a job {job_id} with other content", status=CONFLICT, acted=False
@@ -334,7 +314,7 @@ class FireworksBackend:
     def _of_identity(self, identity: str) -> Iterator[Job]:
         for kind in KINDS:
             missing = 0
-            for job_id in _numbered(identity):
+            for job_id in numbered(identity):
                 try:
                     yield self._job(self._get(kind.collection, job_id), kind)
                 except NotFoundError:
@@ -346,9 +326,9 @@ class FireworksBackend:
         """What the job's present state tells, oldest first, strictly after `after`."""
         kind, raw = self._found(job_id)
         job = self._job(raw, kind)
-        told = _story(job, raw, self._steps(kind, raw, job) if job.ended else [])
-        place = -1 if after is None else _place(after)
-        return tuple(event for event in told if _place(event.id) > place)
+        told = story(job, raw, self._steps(kind, raw, job) if job.ended else [])
+        place = -1 if after is None else place_of(after)
+        return tuple(event for event in told if place_of(event.id) > place)
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """None: the service keeps no checkpoints that can be asked.  NotFoundError as ever."""
@@ -384,11 +364,11 @@ class FireworksBackend:
         for account in dict.fromkeys(("fireworks", self._account)):
             path = at("v1/accounts/{}/models", account)
             for raw in self._listed(path, "models"):
-                yield self._model(raw)
+                yield read_model(raw, self.name)
 
     def delete_model(self, model: str) -> None:
         """Delete a model of the account.  InvalidRequestError for the service's own."""
-        account, model_id = _of_account(model, self._account)
+        account, model_id = of_account(model, self._account)
         if account != self._account:
             raise InvalidRequestError(f"{model} is not a model of account {self._account}")
         self._rest.delete(self._path("models/{}", model_id))
@@ -416,7 +396,7 @@ class FireworksBackend:
         """The account: the one that was given, or the only one of the key."""
         if self._given_account:
             return self._given_account
-        found = [_id(raw) for raw in self._listed("v1/accounts", "accounts")]
+        found = [id_of(raw) for raw in self._listed("v1/accounts", "accounts")]
         if len(found) == 1:
             return found[0]
         raise ConfigError(
@@ -452,129 +432,13 @@ class FireworksBackend:
             if not token:
                 return
 
-    # --- what is sent and what comes back -----------------------------------------------------
-
-    def _body(self, spec: JobSpec, job_id: str) -> dict[str, Any]:
-        given = spec.hyperparameters.given()
-        settings = {
-            "baseModel": spec.model,
-            "outputModel": _model_id(spec.suffix, job_id),
-            "epochs": given.get("n_epochs"),
-            "batchSizeSamples": given.get("batch_size"),
-            "learningRate": given.get("learning_rate"),
-            "loraRank": given.get("lora_r"),
-        }
-        chosen = {field: value for field, value in settings.items() if value is not None}
-        body = {**self._always, "dataset": self._name("datasets", spec.training_file)}
-        if spec.suffix:
-            body["displayName"] = spec.suffix
-        if spec.method == "dpo":
-            loss = {"method": "DPO"} | ({"dpo": {"beta": given["beta"]}} if "beta" in given else {})
-            return body | {"trainingConfig": chosen, "lossConfig": loss}
-        if spec.validation_file:
-            body["evaluationDataset"] = self._name("datasets", spec.validation_file)
-        return body | chosen
-
-    def _name(self, collection: str, name: str) -> str:
-        """The whole name of a resource, from its id or from that very name."""
-        return name if "/" in name else f"accounts/{self._account}/{collection}/{name}"
+    # --- what comes back ----------------------------------------------------------------------
 
     def _file(self, raw: Raw) -> File:
-        dataset_id = _id(raw)
-        size = re.fullmatch(r"ftjobs-[0-9a-f]{32}-(\d+)", dataset_id)
-        known = {
-            **raw,
-            "id": dataset_id,
-            "bytes": int(size[1]) if size else 0,
-            "created_at": int(instant(raw.get("createTime"))),
-            "filename": text(raw.get("displayName")) or dataset_id,
-            "purpose": "fine-tune",
-            "status": {"READY": "processed", "UPLOADING": "pending"}.get(
-                text(raw.get("state")), text(raw.get("state")) or "processed"
-            ),
-            "status_details": text(mapping(raw.get("status")).get("message")) or None,
-        }
-        return noun(File, known, self.name)
+        return read_file(raw, self.name)
 
     def _job(self, raw: Raw, kind: Kind) -> Job:
-        word = text(raw.get("state"))
-        status = self._states.get(word, word)
-        job_id, settings = _id(raw), {**raw, **mapping(raw.get("trainingConfig"))}
-        identity = re.fullmatch(r"ftjobs-([0-9a-f]{32})(-\d+)?", job_id)
-        known = {
-            **{field: value for field, value in raw.items() if not SECRET.search(field)},
-            "id": job_id,
-            "status": status,
-            "original_status": word,
-            "created_at": int(instant(raw.get("createTime"))),
-            "finished_at": _finished_at(raw) if status in ENDED else None,
-            "model": text(settings.get("baseModel")) or text(settings.get("warmStartFrom")),
-            "training_file": _last(raw.get("dataset")),
-            "validation_file": _last(raw.get("evaluationDataset")) or None,
-            "fine_tuned_model": self._tuned(settings, job_id) if status == "succeeded" else None,
-            "error": _error(word, raw) if status == "failed" else None,
-            "hyperparameters": _hyperparameters(settings, raw),
-            "method": {"type": kind.method},
-            "metadata": {IDENTITY: identity[1]} if identity else {},
-            "suffix": text(raw.get("displayName")) or None,
-            "estimated_cost_usd": _usd(raw.get("estimatedCost")),
-        }
-        return noun(Job, known, self.name)
-
-    def _tuned(self, settings: Raw, job_id: str) -> str:
-        return self._name("models", _last(settings.get("outputModel")) or job_id)
-
-    def _model(self, raw: Raw) -> Model:
-        day = mapping(raw.get("deprecationDate"))
-        parts = [day.get(part) for part in ("year", "month", "day")]
-        whole = [part for part in parts if isinstance(part, int) and part > 0]
-        known = {
-            "id": text(raw.get("name")),
-            "created": int(instant(raw.get("createTime"))),
-            "owned_by": _of_account(text(raw.get("name")), self._account)[0],
-            "shutdown_date": "{:04}-{:02}-{:02}".format(*whole) if len(whole) == 3 else None,
-            "tunable": raw.get("tunable"),
-        }
-        return noun(Model, known, self.name)
-
-
-# --- ids -----------------------------------------------------------------------------------------
-
-
-def _last(name: object) -> str:
-    """The last part of a resource's name, which is its id."""
-    return text(name).rpartition("/")[2]
-
-
-def _id(raw: Raw) -> str:
-    return _last(raw.get("name"))
-
-
-def _numbered(identity: str) -> Iterator[str]:
-    """The ids of an identity's jobs, the first first."""
-    yield f"ftjobs-{identity}"
-    yield from (f"ftjobs-{identity}-{number}" for number in range(2, MOST_ATTEMPTS + 1))
-
-
-def _ids(spec: JobSpec) -> Iterator[str]:
-    identity = spec.metadata.get(IDENTITY)
-    return iter([f"ftjobs-{secrets.token_hex(8)}"]) if identity is None else _numbered(identity)
-
-
-def _model_id(suffix: str | None, job_id: str) -> str:
-    """What the tuned model is called: small letters, digits and dashes, and unlike any other."""
-    words = re.sub(r"[^a-z0-9]+", "-", (suffix or "").lower()).strip("-")[:24].rstrip("-")
-    ending = hashlib.sha256(job_id.encode()).hexdigest()[:8]
-    return f"ft-{words}-{ending}" if words else f"ft-{ending}"
-
-
-def _of_account(model: str, own: str) -> tuple[str, str]:
-    """A model's account and id; a name alone is the account's own."""
-    found = re.fullmatch(r"accounts/([^/]+)/models/([^/]+)", model)
-    return (found[1], found[2]) if found else (own, model)
-
-
-# --- what is sent --------------------------------------------------------------------------------
+        return read_job(raw, kind, self._states, self._account, self.name)
 
 
 def _silent(done: int, total: int) -> None:
@@ -594,72 +458,6 @@ def _measured(path: Path, filename: str) -> tuple[str, int, int]:
     return digest.hexdigest(), size, lines + (last != b"\n")
 
 
-def _check(spec: JobSpec, name: str) -> None:
-    """Refuse what cannot be said here, before anything is sent."""
-    given = spec.hyperparameters.given()
-    if spec.seed is not None:
-        raise UnsupportedError(f"{name} takes no seed", hint="Leave it out.")
-    if spec.method == "dpo" and spec.validation_file:
-        raise UnsupportedError(f"{name} validates no dpo job", hint="Leave the file out.")
-    if spec.method != "dpo" and "beta" in given:
-        raise UnsupportedError(f"{name} takes beta for dpo only")
-    if given.get("beta", 0) >= 0.5:
-        raise UnsupportedError(f"{name} takes a beta below 0.5")
-    if len(spec.suffix or "") > LONGEST_NAME:
-        raise UnsupportedError(f"{name}: a suffix has at most {LONGEST_NAME} characters")
-
-
-def _says_the_same(asked: Raw, there: Raw) -> bool:
-    """Whether all that was asked for is there; numbers may have lost digits on their way."""
-    return all(_equal(value, there.get(field)) for field, value in asked.items())
-
-
-def _equal(asked: object, there: object) -> bool:
-    if isinstance(asked, Mapping):
-        return _says_the_same(asked, mapping(there))
-    if isinstance(asked, float) and isinstance(there, int | float):
-        return abs(asked - there) <= 1e-6 * abs(asked)
-    if isinstance(asked, str) and isinstance(there, str) and "/" not in there:
-        return _last(asked) == there
-    return asked == there
-
-
-# --- what comes back -----------------------------------------------------------------------------
-
-
-def _hyperparameters(settings: Raw, raw: Raw) -> dict[str, Any]:
-    names = {
-        "n_epochs": "epochs",
-        "batch_size": "batchSizeSamples",
-        "learning_rate": "learningRate",
-        "lora_r": "loraRank",
-    }
-    beta = mapping(mapping(raw.get("lossConfig")).get("dpo")).get("beta")
-    found = {ours: settings.get(theirs) for ours, theirs in names.items()} | {"beta": beta}
-    return {name: value for name, value in found.items() if value not in (None, 0)}
-
-
-def _finished_at(raw: Raw) -> int:
-    return int(instant(raw.get("completedTime")) or instant(raw.get("updateTime")))
-
-
-def _error(word: str, raw: Raw) -> dict[str, str]:
-    status = mapping(raw.get("status"))
-    message = text(status.get("message")) or "the service does not say why"
-    return {"code": text(status.get("code")) or word, "message": message}
-
-
-def _usd(cost: object) -> float | None:
-    """An amount of google.type.Money in US dollars; None for none, and for other currencies."""
-    said = mapping(cost)
-    if not said or said.get("currencyCode", "USD") != "USD":
-        return None
-    try:
-        return int(said.get("units") or 0) + int(said.get("nanos") or 0) / 1e9
-    except (TypeError, ValueError):
-        return None
-
-
 def _json_lines(data: bytes) -> list[Raw]:
     """The objects of a file of JSON lines; what is none is passed by."""
     found = []
@@ -671,89 +469,3 @@ def _json_lines(data: bytes) -> list[Raw]:
         if isinstance(row, Mapping) and metrics_of(row).step is not None:
             found.append(row)
     return found
-
-
-# --- events --------------------------------------------------------------------------------------
-
-CREATED, STARTED, MOVING, STEPS, ENDING = 0, 20, 100, 10**9, 2 * 10**9
-WAITING: Mapping[str, int] = {"validating_files": 10, "queued": 11}
-"""Places in the story of a job: an event's id begins with its place, so that ids have an order."""
-
-
-def _place(event_id: str) -> int:
-    """Where an event of this module stands in its job's story; before all if it is another's."""
-    found = re.match(r"fwevent-(\d{10})-", event_id)
-    return int(found[1]) if found else -1
-
-
-def _story(job: Job, raw: Raw, steps: Sequence[Raw]) -> list[Event]:
-    """What a job's state tells, oldest first.
-
-    What is implied by the state has the time of creation, what is seen that of the last change.
-    """
-    word = text(raw.get("state"))
-    seen = int(instant(raw.get("updateTime"))) or job.created_at
-    end = job.finished_at or max(seen, job.created_at)
-    told = [_event(job, CREATED, f"Created fine-tuning job: {job.id}", job.created_at, word)]
-    if job.status in ("running", "succeeded"):
-        told.append(_event(job, STARTED, "Fine-tuning job started", job.created_at, word))
-    if not job.ended:
-        told += _present(job, raw, word, max(seen, job.created_at))
-    told += [_step(job, row, end) for row in steps]
-    return told + (_ending(job, word, end) if job.ended else [])
-
-
-def _present(job: Job, raw: Raw, word: str, now: int) -> list[Event]:
-    """How far a job is that has not ended."""
-    if job.status in WAITING:
-        return [_event(job, WAITING[job.status], f"Job is {job.status} ({word})", now, word)]
-    progress = mapping(raw.get("jobProgress"))
-    percent, epoch = (_whole(progress.get(field)) for field in ("percent", "epoch"))
-    place = MOVING + 2 * (101 * min(epoch, 10**6) + min(percent, 100))
-    told = []
-    if percent:
-        message = f"Epoch {epoch + 1}: {percent} %"
-        told.append(_event(job, place, message, now, word, percent=percent, epoch=epoch))
-    if word != "JOB_STATE_RUNNING":
-        told.append(_event(job, place + 1, f"Job is {job.status} ({word})", now, word))
-    return told
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _ending(job: Job, word: str, end: int) -> list[Event]:
-    if job.status == "succeeded":
-        made = f"New fine-tuned model created: {job.fine_tuned_model}"
-        return [
-            _event(job, ENDING, made, end, word),
-            _event(job, ENDING + 1, "The job has successfully completed", end, word),
-        ]
-    if job.status == "failed":
-        said = (job.error and job.error.message) or word
-        return [_event(job, ENDING, said, end, word, level="error")]
-    return [_event(job, ENDING, "Fine-tuning job cancelled", end, word)]
-
-
-def _event(
-    job: Job, place: int, message: str, when: int, word: str, *, level: str = "info", **data: object
-) -> Event:
-    return Event(
-        id=f"fwevent-{place:010}-{job.id}",
-        created_at=when,
-        level=level,
-        message=message,
-        data={"type": word, **data},
-    )
-
-
-def _step(job: Job, row: Raw, when: int) -> Event:
-    metrics = metrics_of(row)
-    return Event(
-        id=f"fwevent-{STEPS + (metrics.step or 0):010}-{job.id}",
-        created_at=when,
-        message=step_text(metrics),
-        type="metrics",
-        data={**row, **metrics.model_dump(exclude_none=True)},
-    )
