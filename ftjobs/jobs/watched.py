@@ -46,12 +46,17 @@ class Grace:
     looks: int = 0
     began: float = 0.0
 
-    def allows(self) -> bool:
-        """Whether one more odd answer in a row may be a lagging copy's."""
+    def allows(self, asked: float | None = None) -> bool:
+        """Whether one more odd answer in a row may be a lagging copy's.
+
+        `asked` is when the question was sent, by `now`: an answer that took long is as old as
+        its question.  None for just now.
+        """
+        asked = self.now() if asked is None else asked
         if self.looks == 0:
-            self.began = self.now()
+            self.began = asked
         self.looks += 1
-        is_brief = self.looks < ODD_LOOKS or self.now() - self.began < self.seconds
+        is_brief = self.looks < ODD_LOOKS or asked - self.began < self.seconds
         return self.seconds > 0 and is_brief
 
     def renew(self) -> None:
@@ -120,10 +125,11 @@ class Watched:
             NotFoundError: there is no such job, and it is no matter of lag.
             BackendError: the service did not answer.
         """
+        asked = self._now()
         try:
             job = self._backend.retrieve(self.id)
         except NotFoundError:
-            if self.job is not None and self._found_grace.allows():
+            if self.job is not None and self._found_grace.allows(asked):
                 return self.job
             raise
         self._found_grace.renew()
@@ -158,13 +164,13 @@ class Watched:
         return fresh
 
     def _read(self, *, whole: bool) -> tuple[tuple[Event, ...], bool]:
-        given = self._given
+        given, asked = self._given, self._now()
         try:
             found = self._backend.events(self.id, after=given.start if whole else given.anchor)
         except NotFoundError:
             if given.start is not None:
                 raise  # it may be that event which is not there
-            if not self._events_grace.allows():
+            if not self._events_grace.allows(asked):
                 self._mute = True
                 log.warning("job %r: the service has no events of it", self.id)
             return (), False
