@@ -58,10 +58,11 @@ def _story(outcome: Outcome) -> Iterator[str]:
 
 def _events(outcome: Outcome) -> Iterator[Said]:
     """What the service warned of; the error that ended the job is in the verdict already."""
+    error = outcome.job.error
+    told = () if error is None else (error.message, error.code)
     for event in outcome.progress.tail:
         level = EVENT_LEVELS.get(event.level)
-        error = outcome.job.error
-        if level and not (error and event.message == error.message):
+        if level and event.message not in told:
             yield level, f"Fine-tuning job {outcome.job.id}", event.message
 
 
