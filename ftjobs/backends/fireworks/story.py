@@ -35,7 +35,8 @@ def story(job: Job, raw: Raw, steps: Sequence[Raw]) -> list[Event]:
         told.append(_event(job, STARTED, "Fine-tuning job started", job.created_at, word))
     if not job.ended:
         told += _present(job, raw, word, max(seen, job.created_at))
-    told += [_step(job, row, end) for row in steps]
+    last = max((metrics_of(row).step or 0 for row in steps), default=0)  # the file is whole
+    told += [_step(job, row, end, last) for row in steps]
     return told + (_ending(job, word, end) if job.ended else [])
 
 
@@ -84,8 +85,8 @@ def _event(
     )
 
 
-def _step(job: Job, row: Raw, when: int) -> Event:
-    metrics = metrics_of(row)
+def _step(job: Job, row: Raw, when: int, last: int) -> Event:
+    metrics = metrics_of(row, total_steps=last)
     return Event(
         id=f"fwevent-{STEPS + (metrics.step or 0):010}-{job.id}",
         created_at=when,
