@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ftjobs.backends.base import Trainer
+from ftjobs.backends.retry import at_most
 from ftjobs.errors import NotFoundError
 from ftjobs.schema import ENDED, Event, Job
 
@@ -20,8 +22,9 @@ FORWARD = ("validating_files", "queued", "running")
 """The statuses that a job goes through in this order, unless it was paused in between."""
 
 OVERLAP = 5.0  # seconds of events that are asked for again, where the service promises no less
-SKEW = 60.0  # seconds that a service's clock may differ from ours
+SKEW = 86_400.0  # seconds that a service's clock may differ from ours, at the worst
 ODD_LOOKS = 3  # odd answers in a row that are always put down to a lagging copy
+PATIENCE = 5.0  # seconds for which the backend may repeat a call before the watcher hears of it
 SWEEPS = 3  # last readings of the whole list, if it lacks events that it had
 
 log = logging.getLogger("ftjobs")
@@ -127,13 +130,18 @@ class Watched:
         """
         asked = self._now()
         try:
-            job = self._backend.retrieve(self.id)
+            with self.sending():
+                job = self._backend.retrieve(self.id)
         except NotFoundError:
             if self.job is not None and self._found_grace.allows(asked):
                 return self.job
             raise
         self._found_grace.renew()
         return job
+
+    def sending(self) -> AbstractContextManager[None]:
+        """What to ask the backend in: once the job is known, the watcher itself is patient."""
+        return nullcontext() if self.job is None else at_most(PATIENCE)
 
     def observe(self, job: Job) -> None:
         """Take a new state in, unless it is older than the one that is known."""
@@ -166,7 +174,8 @@ class Watched:
     def _read(self, *, whole: bool) -> tuple[tuple[Event, ...], bool]:
         given, asked = self._given, self._now()
         try:
-            found = self._backend.events(self.id, after=given.start if whole else given.anchor)
+            with self.sending():
+                found = self._backend.events(self.id, after=given.start if whole else given.anchor)
         except NotFoundError:
             if given.start is not None:
                 raise  # it may be that event which is not there

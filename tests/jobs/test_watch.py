@@ -308,11 +308,21 @@ def test_the_whole_list_is_read_only_at_the_start_and_once_at_the_end(clock: Clo
 
 
 def test_a_job_that_ended_long_ago_is_looked_at_once(clock: Clock) -> None:
-    clock.time = 10_000
+    clock.time = 100_000
     over = job_in("succeeded", finished_at=EPOCH)
     backend = Lagging((over, [event("1", 1)]))
     assert [e.id for e in events_of(follow(backend, "j", clock))] == ["1"]
     assert (backend.asked, clock.rests) == ([None], [])
+
+
+def test_a_job_that_ended_hours_ago_by_a_wrong_clock_still_gives_its_late_events(
+    clock: Clock,
+) -> None:
+    clock.time = 5 * 3600  # or it has ended just now, and the service's clock is late
+    over = job_in("succeeded", finished_at=EPOCH)
+    e1, e2 = event("1", 1), event("2", 2)
+    backend = Lagging((over, [e1]), *[(over, [e1, e2])] * 20)
+    assert list(events_of(follow(backend, "j", clock))) == [e1, e2]
 
 
 def test_a_last_list_that_lacks_what_it_had_is_read_again_but_not_for_ever(clock: Clock) -> None:
