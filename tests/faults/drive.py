@@ -34,6 +34,7 @@ from tests.faults.weather import DEADLINE, EVENTS_LAG, LIST_LAG, SPEED, Weather,
 from tests.service import KEY
 
 PATIENCE = 60.0  # real seconds after which a seed counts as hung
+PART_SIZE = 900  # bytes; the training file has about four such parts
 RETRY = RetryPolicy(total=600, sleep=sleep, now=now)
 CAPABILITIES = ANY_URL.capabilities.model_copy(
     update={"list_lag": LIST_LAG, "events_lag": EVENTS_LAG}
@@ -156,19 +157,25 @@ def _stack(thread: threading.Thread) -> str:
 # --- ftjobs -------------------------------------------------------------------------------------
 
 
-def backend_of(url: str, journal: Path | None = None) -> WireBackend:
-    """ftjobs' way to the service, on the fast world's clock."""
-    profile = ANY_URL.at(url).model_copy(update={"capabilities": CAPABILITIES})
-    return WireBackend("station", profile, KEY, retry=RETRY, timeout=DEADLINE, journal=journal)
+def backend_of(url: str, journal: Path, *, in_parts: bool = False) -> WireBackend:
+    """ftjobs' way to the service, on the fast world's clock; `in_parts` makes parts small."""
+    profile = ANY_URL.at(url).model_copy(update={"capabilities": CAPABILITIES, "parts": in_parts})
+    limits = {"timeout": DEADLINE, "deadline": DEADLINE}
+    return WireBackend(
+        "station", profile, KEY, retry=RETRY, journal=journal, part_size=PART_SIZE, **limits
+    )
 
 
 def ours(station: Station, home: Path, seen: Seen) -> None:
-    """Check, submit, follow to the end; then the same submission from another machine."""
+    """Check, submit, perhaps come back later, follow to the end; then submit again elsewhere."""
     dataset = ftjobs.read(write_dataset(home / "train.jsonl"))
-    with closing(backend_of(station.url, home / "home")) as backend:
+    habits = station.weather.habits
+    with closing(backend_of(station.url, home / "home", in_parts=habits.in_parts)) as backend:
         job = submit(backend, dataset, ledger=Ledger(home / "home"), retry=RETRY, **settings())
         seen.job_id = job.id
-        _follow(backend, job, seen, cancels=station.weather.habits.fate == "is cancelled")
+        sleep(habits.away)
+        followed = job.id if habits.away else job
+        _follow(backend, followed, seen, cancels=habits.fate == "is cancelled")
         if seen.status == "succeeded":
             again = submit(backend, dataset, ledger=None, retry=RETRY, **settings())
             if again.id != job.id:
@@ -180,13 +187,13 @@ def settings() -> dict[str, Any]:
     return {"model": "fake-base", "suffix": "storm", "hyperparameters": {"n_epochs": 2}}
 
 
-def _follow(backend: WireBackend, job: Job, seen: Seen, *, cancels: bool) -> None:
+def _follow(backend: WireBackend, job: Job | str, seen: Seen, *, cancels: bool) -> None:
     for tick in follow(backend, job, sleep=sleep, now=now, wall=wall):
         seen.events += [event.id for event in tick.events]
         seen.disorder += _disorder(tick.events)
         seen.status = tick.job.status
         if cancels and tick.job.status == "running":
-            backend.cancel(job.id)
+            backend.cancel(tick.job.id)
             cancels = False
 
 

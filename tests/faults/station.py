@@ -27,6 +27,7 @@ class Plant(FakeBackend):
         habits = weather.habits
         failure = FAILURE if habits.fate == "fails" else None
         super().__init__(steps=habits.steps, fail_with=failure, fail_at=habits.steps // 2)
+        self.said_at: dict[str, float] = {}  # by event id, on the clock that never goes back
         self._ids = random.Random(f"{weather.seed} ids")
         self._skew = habits.skew
 
@@ -49,17 +50,18 @@ class Plant(FakeBackend):
         super()._say(run, message, **fields)
         name = f"ftevent-{self._ids.getrandbits(48):012x}"
         run.events[-1] = run.events[-1].model_copy(update={"id": name})
+        self.said_at[name] = now()
 
 
 class Station(Service):
     """The service, and its log."""
 
     def __init__(self, weather: Weather, folder: Path) -> None:
-        super().__init__(Plant(weather), folder)
+        self.plant = Plant(weather)
+        super().__init__(self.plant, folder)
         self.weather = weather
         self.log = Log()
-        self.clock, self.now = now, wall
-        self.events_lag = 1.0  # so that events are dated; `_delay` says how late each one is
+        self.clock, self.now = now, lambda: wall() + weather.habits.skew
         self._seen: Counter[str] = Counter()
         self._states: dict[str, list[tuple[float, Job]]] = {}
 
@@ -106,8 +108,7 @@ class Station(Service):
     def get_events(self, request: Request, job_id: str) -> Json:
         self._check_seen(job_id)
         habits, events = self.weather.habits, self.events_of(job_id)[::-1]
-        dated = [event for event in events if event.id in self._born]
-        shown = [_plain(e) for e in dated if self._is_out(e.id, habits.events_lag)]
+        shown = [_plain(event) for event in events if self._is_out(event.id, habits.events_lag)]
         page = self._cut(shown, [event.id for event in events], request, 20)
         return unruly_page(page, self._draw(request)) if habits.unruly else page
 
@@ -157,7 +158,8 @@ class Station(Service):
     def _is_out(self, noun_id: str, lag: float) -> bool:
         """Whether what is `lag` seconds late at most, each by its own measure, shows by now."""
         own = lag * random.Random(f"{self.weather.seed} {noun_id}").random()
-        return now() >= self._born.get(noun_id, 0.0) + own
+        born = self.plant.said_at.get(noun_id) or self._born.get(noun_id, 0.0)
+        return now() >= born + own
 
     def _check_seen(self, noun_id: str) -> None:
         if now() < self._born.get(noun_id, 0.0) + self.weather.habits.unseen:

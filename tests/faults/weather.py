@@ -91,17 +91,21 @@ class Weather:
     def habits(self) -> Habits:
         """What the service is like for the whole of the seed."""
         rng = random.Random(f"habits {self.seed}")
+        fate = rng.choices(["succeeds", "fails", "is cancelled"], [7, 2, 1])[0]
         return Habits(
             fault_rate=rng.choice([0.02, 0.1, 0.2, 0.4]),
             skew=rng.choice([0, 0, -5 * HOUR, -1, 1, 7 * HOUR]),
             list_lag=rng.choice([0, 0.5, 0.9]) * LIST_LAG,
             stale=rng.random() < 0.5,
-            unseen=rng.choice([0, 0, 0.5]) * LIST_LAG,
+            # A job that cannot be found cannot be cancelled either.
+            unseen=0 if fate == "is cancelled" else rng.choice([0, 0, 0.5]) * LIST_LAG,
             events_lag=rng.choice([0, 0, 0.5, 0.9]) * EVENTS_LAG,
             unruly=rng.random() < 0.6,
             page=rng.choice([3, 7, 100]),
             steps=rng.randint(1, 12),
-            fate=rng.choices(["succeeds", "fails", "is cancelled"], [7, 2, 1])[0],
+            fate=fate,
+            in_parts=rng.random() < 0.5,
+            away=rng.choice([0, 0, 0, LIST_LAG + 10 * rng.random()]),
         )
 
     def fault(self, action: str, nth: int) -> tuple[str, Fault]:
@@ -110,7 +114,9 @@ class Weather:
             return "", Fault("", "")
         rng = random.Random(f"{self.seed} {action} {nth} which")
         kinds = rng.choices([REFUSALS, LOST_ANSWERS, SLOW], [45, 50, 5])[0]
-        name = rng.choice(sorted(kinds))
+        # Wrong bytes of a file, with a right status and length, are nothing that one could notice.
+        bad = {"truncated JSON", "no JSON"} if action == "get_content" else set()
+        name = rng.choice(sorted(set(kinds) - bad))
         return name, Fault("", "", **kinds[name](rng))
 
     def _strikes(self, action: str, nth: int) -> bool:
@@ -144,13 +150,15 @@ class Calm(Weather):
             page=100,
             steps=200,
             fate="succeeds",
+            in_parts=False,
+            away=0,
         )
 
     def fault(self, action: str, nth: int) -> tuple[str, Fault]:
         return "", Fault("", "")
 
 
-CRUCIAL = frozenset({"post_jobs", "post_files", "post_complete", "post_verb"})
+CRUCIAL = frozenset({"post_jobs", "post_files", "post_complete", "post_parts", "post_verb"})
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,8 @@ class Habits:
         page: rows of a page, at most.
         steps: of the job.
         fate: how the job ends.
+        in_parts: whether ftjobs sends the training file in parts.
+        away: seconds before anybody follows the job, knowing nothing but its id.
     """
 
     fault_rate: float
@@ -180,6 +190,8 @@ class Habits:
     page: int
     steps: int
     fate: str
+    in_parts: bool
+    away: float
 
 
 @dataclass
