@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -25,9 +26,13 @@ def say(message: str) -> None:
         click.echo(message, err=True)
 
 
+_LOG_COMMANDS = re.compile(r"^(\s*:)(?=:)|(##)(?=(?:vso)?\[)")
+"""What the logs of GitHub and Azure take for a command: `::` first, `##[` and `##vso[` anywhere."""
+
+
 def clean_line(text: str) -> str:
-    """Untrusted text as one line that a terminal can be shown."""
-    return " ".join(clean(text).split("\n"))
+    """Untrusted text as one line that neither a terminal nor a pipeline's log obeys."""
+    return _LOG_COMMANDS.sub(r"\1\2 ", " ".join(clean(text).split("\n")))
 
 
 def emit(value: object) -> None:
@@ -39,7 +44,7 @@ def emit(value: object) -> None:
         line = to_json(value, inf_nan_mode="null", ensure_ascii=not utf8).decode()
     except PydanticSerializationError:  # half a surrogate pair: a file name that is no UTF-8
         line = json.dumps(to_jsonable_python(value, inf_nan_mode="null"))
-    click.echo(line)
+    click.echo(re.sub(r"(##(?:vso)?)\[", r"\1\\u005b", line))  # in strings only; see clean_line
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:

@@ -15,6 +15,7 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
+from ftjobs.cli.show import clean_line
 from ftjobs.client import Client
 from ftjobs.schema import IDENTITY, Job, JobError
 from tests import service
@@ -251,6 +252,34 @@ def test_quiet_is_quiet(
     monkeypatch.setenv("FTJOBS_DISPLAY", "quiet")
     assert run("watch", job.id).err == ""
     assert runner.outputs["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "command", ["::add-mask::a", " ::stop-commands::x", "##[error]x", "a ##vso[b]c"]
+)
+def test_no_words_of_a_service_command_the_log(command: str) -> None:
+    """GitHub's runner takes `::` at the start of a line, and `##[` anywhere; Azure's `##vso[`."""
+    assert obeyed(command)
+    assert not obeyed(clean_line(command))
+
+
+@pytest.mark.parametrize("how", [(), ("--json",)])
+def test_a_watched_jobs_words_command_no_log(
+    how: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "::add-mask::a ##[error]b ##vso[task.complete]c"
+    failing = FakeBackend(steps=1, fail_with=JobError(code=evil, message=evil), fail_at=1)
+    main([*SUBMIT, "--watch", *how], connect=lambda settings: Client(failing))
+    printed = capsys.readouterr()
+    lines = [*printed.out.splitlines(), *printed.err.splitlines()]
+    assert any("add-mask" in line for line in lines)
+    assert [line for line in lines if obeyed(line)] == []
+    if how:
+        assert any(evil == json.loads(line).get("message") for line in printed.out.splitlines())
+
+
+def obeyed(line: str) -> bool:
+    return line.lstrip().startswith("::") or "##[" in line or "##vso[" in line
 
 
 def test_no_key_is_in_any_of_it(runner: Runner, tmp_path: Path) -> None:
