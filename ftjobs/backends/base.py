@@ -178,7 +178,7 @@ class Permits(Protocol):
         ...
 
     def permit(self, checkpoint: str, projects: Sequence[str]) -> Sequence[Permission]:
-        """Let projects use a checkpoint.  Asking again changes nothing."""
+        """Let projects use a checkpoint.  Sent again after a lost answer: that grants no more."""
         ...
 
     def forbid(self, checkpoint: str, permission_id: str) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -24,12 +24,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftjobs.backends.base import Permits
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.opening import open_hosted
 from ftjobs.backends.profiles import ANY_URL, Profile
 from ftjobs.backends.retry import RetryPolicy
-from ftjobs.backends.translation import ERRORS, _retry_after
+from ftjobs.backends.translation import ERRORS, _retry_after, translation
 from ftjobs.backends.wire import WireBackend
+from ftjobs.backends.wire.chat import deltas
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -43,9 +45,12 @@ from ftjobs.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from ftjobs.schema import Capabilities, ChatMessage, Delta, Job, JobSpec
+from ftjobs.schema import Capabilities, ChatMessage, Delta, Job, JobSpec, Sampling
 from tests.service import KEY, Service, running
 
+NAMES = st.sampled_from(
+    ["choices", "delta", "content", "finish_reason", "index", "usage", "prompt_tokens", "x"]
+)
 LINE = json.dumps({"messages": [{"role": "user", "content": "Wie geht es?"}]}) + "\n"
 PROMPT = [ChatMessage(role="user", content="hi", weight=1)]
 JOBS = "/fine_tuning/jobs"
@@ -223,6 +228,15 @@ def test_a_lost_answer_to_delete_is_no_failure(world: World) -> None:
     assert world.service.count("DELETE", f"/files/{file.id}") == 3
 
 
+def test_a_cancel_that_is_under_way_is_no_failure(world: World) -> None:
+    job = world.create()
+    world.service.fault("POST", "/cancel", status=400)
+    world.service.fault(
+        "GET", f"{JOBS}/{job.id}", rewrite=lambda body: body | {"status": "cancel_requested"}
+    )
+    assert world.backend.cancel(job.id).status == "cancel_requested"
+
+
 def test_no_connection_is_unreachable() -> None:
     with socket.socket() as held:  # bound but not listening: the port stays free and closed
         held.bind(("127.0.0.1", 0))
@@ -234,6 +248,94 @@ def test_no_connection_is_unreachable() -> None:
             pytest.raises(UnreachableError, match=r"gone: .*refused"),
         ):
             list(backend.models())
+
+
+ACTED: list[tuple[dict[str, Any], bool | None]] = [
+    ({"status": 400}, False),
+    ({"status": 401}, False),
+    ({"status": 404}, False),
+    ({"status": 409}, False),
+    ({"status": 429}, False),
+    ({"status": 307}, False),
+    ({"status": 408}, None),
+    ({"status": 500}, None),
+    ({"status": 503, "headers": {"x-should-retry": "true"}}, None),
+    ({"lost": "before"}, None),
+    ({"lost": "after"}, None),
+    ({"cut": 30}, None),
+    ({"body": b"<html>"}, None),
+    ({"body": b"{}"}, None),
+]
+
+
+@pytest.mark.parametrize(("fault", "acted"), ACTED)
+def test_a_failed_create_says_whether_the_job_may_be_there(
+    world: World, fault: dict[str, Any], acted: bool | None
+) -> None:
+    world.service.fault("POST", JOBS, **fault)
+    with pytest.raises(BackendError) as caught:
+        world.create()
+    assert caught.value.acted is acted
+
+
+@pytest.mark.parametrize("host", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_what_was_never_connected_was_not_acted_on(host: str) -> None:
+    profile = ANY_URL.at(f"{host}/v1")
+    with (
+        closing(WireBackend("gone", profile, KEY)) as backend,
+        pytest.raises(UnreachableError) as caught,
+    ):
+        backend.create(JobSpec(model="m", training_file="f"))
+    assert caught.value.acted is False
+
+
+def test_a_service_that_asks_for_no_repeat_gets_none(world: World) -> None:
+    headers = {"x-should-retry": "false"}
+    world.service.fault("GET", "/models", status=503, headers=headers, times=9)
+    with pytest.raises(ServiceError):
+        list(world.backend.models())
+    assert world.service.count("GET", "/models") == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [{"trickle": 0.2}, {"stall": 2.0}, {"trickle": 0.2, "status": 500}]
+)
+def test_a_slow_answer_ends_at_the_deadline(world: World, fault: dict[str, Any]) -> None:
+    words = json.dumps({"error": {"message": "x" * 400}}).encode()
+    fault = {**fault, "body": words} if "status" in fault else fault
+    world.service.fault("GET", "/models", **fault)
+    profile, once = ANY_URL.at(world.service.url), RetryPolicy(total=0)
+    began = time.monotonic()
+    with (
+        closing(WireBackend("slow", profile, KEY, retry=once, timeout=9, deadline=0.5)) as slow,
+        pytest.raises(DeadlineError) as caught,
+    ):
+        list(slow.models())
+    assert time.monotonic() - began < 1.5
+    assert caught.value.acted is None
+
+
+def test_a_slow_download_ends_at_the_deadline(world: World, tmp_path: Path) -> None:
+    file = world.backend.upload(world.dataset)
+    world.service.fault("GET", "/content", trickle=0.2)
+    profile, once = ANY_URL.at(world.service.url), RetryPolicy(total=0)
+    began = time.monotonic()
+    with (
+        closing(WireBackend("slow", profile, KEY, retry=once, timeout=9, deadline=0.5)) as slow,
+        (tmp_path / "copy").open("wb") as target,
+        pytest.raises(DeadlineError),
+    ):
+        slow.download(file.id, target)
+    assert time.monotonic() - began < 1.5
+
+
+def test_an_address_that_redirects_is_told_to_be_corrected(world: World) -> None:
+    headers = {"Location": "https://other.invalid/v1/fine_tuning/jobs"}
+    world.service.fault("POST", JOBS, status=308, headers=headers)
+    with pytest.raises(InvalidRequestError, match="broken on purpose") as caught:
+        world.create()
+    assert "base URL" in caught.value.hint
+    assert "other.invalid" not in str(caught.value)
 
 
 def test_silence_is_a_deadline(world: World) -> None:
@@ -356,6 +458,11 @@ def test_no_retry_after_is_a_crash(text: str) -> None:
         assert waited is None or waited >= 0
 
 
+def test_a_retry_after_that_is_a_date_goes_by_the_services_clock() -> None:
+    headers = {"retry-after": formatdate(1030, usegmt=True), "date": formatdate(1000, usegmt=True)}
+    assert _retry_after(headers) == 30
+
+
 def test_a_retry_after_may_be_a_date() -> None:
     assert _retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) == (
         pytest.approx(30, abs=2)
@@ -381,6 +488,15 @@ def test_a_key_that_a_service_quotes_is_not_passed_on(
     for text in (str(error), repr(error), repr(backend), str(pickle.dumps(error)), caplog.text):
         assert wrong not in text
     assert error.__suppress_context__
+
+
+@given(before=st.integers(470, 510))
+def test_no_half_of_a_key_is_passed_on(before: int) -> None:
+    request = httpx2.Request("GET", "http://h/")
+    said = {"message": "x" * before + f" {KEY}"}
+    answer = httpx2.Response(401, request=request)
+    error = openai.AuthenticationError("no", response=answer, body=said)
+    assert KEY[:4] not in str(translation(error, "test", KEY))
 
 
 def test_openais_settings_go_to_openai_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,6 +579,70 @@ def test_a_noun_that_makes_no_sense_names_the_field_but_not_the_value(world: Wor
     assert "private" not in str(caught.value)
 
 
+STRANGE = [
+    b"",
+    b"null",
+    b"3",
+    b'"x"',
+    b"[]",
+    b"{",
+    b'{"id": "x"',
+    b"\xff\xfe",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"id": null}',
+    b'{"id": 3, "data": 4}',
+    b'{"id": {}, "data": {}}',
+    b'{"data": [null]}',
+    b'{"data": [{"id": null}]}',
+    b'{"data": [{"id": []}]}',
+    b'{"data": [[]]}',
+    b'{"data": [{"id": "x", "created_at": ' + b"9" * 4000 + b"}]}",
+    b'{"choices": 3, "id": "x"}',
+]
+
+
+@pytest.mark.parametrize("body", STRANGE)
+def test_no_answer_is_a_crash(world: World, body: bytes) -> None:
+    backend = world.backend
+    spec = JobSpec(model="m", training_file="f")
+    calls: list[Callable[[], Any]] = [
+        lambda: backend.file("x"),
+        lambda: list(backend.files()),
+        lambda: backend.create(spec),
+        lambda: backend.retrieve("x"),
+        lambda: backend.cancel("x"),
+        lambda: list(backend.jobs()),
+        lambda: backend.events("x"),
+        lambda: backend.checkpoints("x"),
+        lambda: list(backend.models()),
+        lambda: backend.model("x"),
+        lambda: backend.permissions("x"),
+        lambda: backend.permit("x", ["p"]),
+        lambda: backend.complete("m", PROMPT),
+    ]
+    for method in ("GET", "POST"):
+        world.service.fault(method, ".*", body=body, status=200, times=10_000)
+    for call in calls:
+        with suppress(BackendError):  # some of these bodies are an empty list, or harmless
+            call()
+        world.waits.clear()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+        max_leaves=12,
+    )
+)
+def test_no_json_is_a_crash_for_streams(chunk: Any) -> None:
+    chunks = iter([chunk]) if isinstance(chunk, dict) else iter([{"choices": chunk}])
+    with suppress(ServiceError):
+        list(deltas(chunks, 1, "test"))
+
+
 # --- lists --------------------------------------------------------------------------------------
 
 
@@ -528,6 +708,36 @@ def test_a_service_that_ignores_the_metadata_filter_is_filtered(world: World) ->
     assert [job.id for job in world.backend.jobs(metadata={"a": "1"})] == [wanted.id]
 
 
+# --- models and permissions ---------------------------------------------------------------------
+
+
+def test_a_model_tells_when_it_is_shut_down(world: World) -> None:
+    world.service.shutdown_dates["fake-base"] = "2027-01-14"
+    assert world.backend.model("fake-base").shutdown_date == "2027-01-14"
+    assert world.service.count("GET", "/models") == 0
+    with pytest.raises(NotFoundError, match="does not exist"):
+        world.backend.model("gone")
+
+
+def test_a_service_that_tells_of_no_single_model_is_asked_for_all(world: World) -> None:
+    world.service.fault("GET", "/models/fake-base", status=404, times=9)
+    assert world.backend.model("fake-base").id == "fake-base"
+
+
+def test_a_checkpoint_can_be_shared(world: World) -> None:
+    backend, name = world.backend, "ft:fake-base:org::abc:ckpt-step-3"
+    assert isinstance(backend, Permits)
+    assert backend.permissions(name) == ()
+    world.service.fault("POST", "/permissions", status=503)
+    given = backend.permit(name, ["proj_a", "proj_b", "proj_a"])
+    assert {each.project_id for each in given} == {"proj_a", "proj_b"}
+    assert {each.id for each in backend.permissions(name)} == {each.id for each in given}
+    backend.forbid(name, given[0].id)
+    assert [each.id for each in backend.permissions(name)] == [given[1].id]
+    with pytest.raises(NotFoundError):
+        backend.forbid(name, given[0].id)
+
+
 # --- result files and streams -------------------------------------------------------------------
 
 
@@ -559,6 +769,31 @@ def test_a_garbled_stream_is_an_error(world: World, piece: str) -> None:
     world.service.fault("POST", "/chat/completions", body=f"data: {piece}\n\n".encode())
     with pytest.raises(ServiceError):
         list(world.backend.stream("fake-base", PROMPT))
+
+
+def test_several_answers_come_with_their_ends_and_the_usage(world: World) -> None:
+    got = list(world.backend.stream("fake-base", PROMPT, sampling=Sampling(n=2)))
+    texts = ["".join(d.content for d in got if d.index == index) for index in range(2)]
+    assert texts == ["one two three"] * 2
+    assert [d.finish_reason for d in got][-2:] == ["stop", "stop"]
+    assert got[-1].usage is not None
+    assert all(d.usage is None for d in got[:-1])
+
+
+def test_a_stream_that_ends_one_answer_of_two_is_cut() -> None:
+    choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}
+    with pytest.raises(ServiceError, match="ended before"):
+        list(deltas(iter([{"choices": [choice]}]), 2, "test"))
+
+
+def test_an_error_within_a_stream_is_told(world: World) -> None:
+    said = {"error": {"message": "overloaded", "code": "busy", "type": "server_error"}}
+    good = {"choices": [{"index": 0, "delta": {"content": "one"}}]}
+    body = b"".join(f"data: {json.dumps(piece)}\n\n".encode() for piece in (good, said))
+    world.service.fault("POST", "/chat/completions", body=body)
+    with pytest.raises(ServiceError, match="overloaded") as caught:
+        list(world.backend.stream("fake-base", PROMPT))
+    assert caught.value.code == "busy"
 
 
 def test_opening_a_stream_is_tried_again(world: World) -> None:
