@@ -7,8 +7,11 @@ a repeat does.  Creating a job is never repeated; a repeat could be a second pai
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,7 +29,7 @@ from ftjobs.errors import (
     UnreachableError,
 )
 
-__all__ = ["PERMANENT", "TRANSIENT", "RetryPolicy"]
+__all__ = ["PERMANENT", "TRANSIENT", "RetryPolicy", "at_most"]
 
 T = TypeVar("T")
 
@@ -46,11 +49,26 @@ PERMANENT: tuple[type[BackendError], ...] = (
 )
 """What a repeat cannot cure.  Never retried, even where `on` names a common ancestor."""
 
-
 ANNOUNCED = 120.0
 """A longer wait, in seconds, is announced before it begins."""
 
 log = logging.getLogger("ftjobs")
+
+_most: ContextVar[float] = ContextVar("most", default=math.inf)
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Inside the block, in this thread, no policy goes on for longer than so many seconds.
+
+    A wait that the service asks for and that would be longer is left to the caller.  For callers that come back by themselves, as watchers do: they can then say soon that there
+    is no answer, and stop when they were told to.
+    """
+    token = _most.set(seconds)
+    try:
+        yield
+    finally:
+        _most.reset(token)
 
 
 @dataclass(frozen=True)
@@ -119,6 +137,8 @@ class _Trial:
         return _asked(state) or float(backoff(state))
 
     def _stop(self, state: RetryCallState) -> bool:
+        if self.policy.now() - self.began + state.upcoming_sleep > _most.get():
+            return True
         if asked := _asked(state):
             return self.asked + asked > self.policy.asked
         own = self.policy.now() - self.began - self.asked

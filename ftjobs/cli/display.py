@@ -23,6 +23,7 @@ from ftjobs.reports.cells import cut, pad
 from ftjobs.schema import Job
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_red", "bright_cyan")
+LASTING = 10.0  # seconds of trouble that are worth a line
 SHORT = 8  # characters of a job's short name, unless two would be the same
 
 
@@ -142,7 +143,8 @@ class Plain(Quiet):
         self.every = every
         self.names = names
         self.printed: dict[str, _Printed] = {}
-        self.troubled: set[str] = set()
+        self.troubled: dict[str, float] = {}
+        self.told_trouble = False
         self.running: set[str] = set()
 
     def show(self, tick: Tick, progress: Progress) -> None:
@@ -165,16 +167,18 @@ class Plain(Quiet):
             self._line(now, numbers(progress, now), job)
 
     def _trouble(self, tick: Tick, now: int) -> None:
-        """Say when the first job's trouble begins, and when the last one's is over."""
-        had = bool(self.troubled)
+        """Say when trouble lasts, and when the last job's is over; what passes is not told."""
         if tick.problem is None:
-            self.troubled.discard(tick.job.id)
-        else:
-            self.troubled.add(tick.job.id)
-        if tick.problem is not None and not had:
+            self.troubled.pop(tick.job.id, None)
+            if self.told_trouble and not self.troubled:
+                self.told_trouble = False
+                self._line(now, "back")
+            return
+        since = self.troubled.setdefault(tick.job.id, time.monotonic())
+        lasts = time.monotonic() - since >= LASTING or (tick.problem.retry_after or 0) >= LASTING
+        if lasts and not self.told_trouble:
+            self.told_trouble = True
             self._line(now, trouble(tick.problem))
-        elif had and not self.troubled:
-            self._line(now, "back")
 
     def _line(self, at: int, text: str, job: Job | None = None) -> None:
         name = ""
@@ -195,7 +199,7 @@ def may_colour() -> bool:
 def trouble(problem: BackendError) -> str:
     """What is wrong, and how long the service wants to be left alone."""
     asked = problem.retry_after or 0.0
-    waits = f" (the service asks to wait {span(min(asked, 86400))})" if asked >= 10 else ""
+    waits = f" (the service asks to wait {span(min(asked, 86400))})" if asked >= LASTING else ""
     return f"no answer, trying on: {problem.message}{waits}"
 
 

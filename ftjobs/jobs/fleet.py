@@ -6,12 +6,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 
 from ftjobs.backends.base import Trainer
+from ftjobs.backends.retry import at_most
 from ftjobs.errors import BackendError, ConfigError, NotFoundError
 from ftjobs.jobs import watch
 from ftjobs.jobs.watch import PASSING, Doorbell, Rhythm, Tick, timed_out
-from ftjobs.jobs.watched import Clock, Grace, Watched
+from ftjobs.jobs.watched import PATIENCE, Clock, Grace, Watched
 from ftjobs.schema import Job
 
 RATE = 8.0  # requests a second, on average, that a watcher may send
@@ -96,7 +98,7 @@ class _Fleet:
     ) -> None:
         self.moved = False
         self.problem: BackendError | None = None
-        self.requests = 0
+        self.requests = 0.0
         self._backend, self._metadata = backend, metadata
         self._now, self._wall = now, wall
         self._grace = Grace(backend.capabilities.list_lag, now)
@@ -142,7 +144,7 @@ class _Fleet:
 
     def cycle(self) -> Iterator[Tick]:
         """Look at all that are not done: one tick of each."""
-        self.moved, self.problem, self.requests = False, None, 0
+        self.moved, self.problem, self.requests = False, None, 0.0
         try:
             self._observe()
         except PASSING as error:
@@ -160,8 +162,9 @@ class _Fleet:
     def _tick(self, watched: Watched, job: Job) -> Tick:
         if self.problem is not None:
             return Tick(job)  # an event call has failed: the others can wait for the next cycle
+        is_first = self._asked[watched.id] == -math.inf
+        self.requests += 0.5 if is_first else 1  # the burst of first readings comes once
         self._asked[watched.id] = self._now()
-        self.requests += 1
         had_moved = watched.moved
         try:
             events = watched.events()
@@ -177,7 +180,9 @@ class _Fleet:
         In every cycle one is asked for by itself, each in turn: a list may be a stale copy, and
         a look at a local job looks after its worker.
         """
-        listed = self._list()
+        live = [each for each in self._all.values() if not each.done]
+        with at_most(PATIENCE) if live and all(each.job for each in live) else nullcontext():
+            listed = self._list()
         if not self._all and not self._grace.allows():
             self.check_found()
         live = [each for each in self._all.values() if not each.done]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.backends.retry import PERMANENT, TRANSIENT, RetryPolicy
+from ftjobs.backends.retry import PERMANENT, TRANSIENT, RetryPolicy, at_most
 from ftjobs.errors import (
     BackendError,
     QuotaError,
@@ -188,3 +188,17 @@ def test_waits_without_advice_differ() -> None:
     with pytest.raises(ServiceError):
         policy(clock, total=1000).call(Script([ServiceError("x")] * 999), on=TRANSIENT)
     assert len(set(clock.waits)) > 10
+
+
+def test_a_caller_may_have_less_patience() -> None:
+    clock, script = Clock(), Script([ServiceError(str(n)) for n in range(99)])
+    with at_most(5), at_most(3), pytest.raises(ServiceError):
+        policy(clock, total=60).call(script, on=TRANSIENT)
+    assert sum(clock.waits) <= 3
+    with at_most(60), pytest.raises(ServiceError):
+        policy(clock, total=1).call(script, on=TRANSIENT)
+    assert sum(clock.waits) <= 4
+    limited = Script([RateLimitError("slow down", retry_after=10)])
+    with at_most(5), pytest.raises(RateLimitError):
+        policy(clock).call(limited, on=TRANSIENT)
+    assert policy(clock).call(Script([RateLimitError("", retry_after=10)]), on=TRANSIENT) == "done"

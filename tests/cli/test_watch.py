@@ -150,8 +150,12 @@ def test_without_an_id_it_is_the_newest_that_runs(run: Run, backend: FakeBackend
 def test_troubles_are_told_once_and_passed(
     run: Run, backend: FakeBackend, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ftjobs.jobs.watch.LONGEST", 0.001)
-    backend.fail_next("events", *(UnreachableError("no \x1b[2Jroute") for _ in range(3)))
+    monkeypatch.setattr("ftjobs.jobs.watch.LONGEST", 0.1)
+    monkeypatch.setattr("ftjobs.jobs.watch.SHORTEST", 0.1)
+    backend.fail_next("events", UnreachableError("a blip"), UnreachableError("another"))
+    assert "no answer" not in run("watch", job.id, "--timeout", "0.3").out
+    monkeypatch.setattr("ftjobs.cli.display.LASTING", 0.05)
+    backend.fail_next("events", *(UnreachableError("no \x1b[2Jroute") for _ in range(4)))
     result = run("watch", job.id)
     assert result.code == 0
     assert result.out.count("no answer, trying on: no route") == 1
