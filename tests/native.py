@@ -262,14 +262,18 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if fault.lost == "before":
                 raise Lost
-            answer = self._faulty(request, fault)
+            answer = self._answer(request, fault)
             if fault.lost == "after":
                 raise Lost
             self._send(answer, fault)
-        except Refused as error:
-            self._send(Answer(self.service.refusal(error), error.status), fault)
         except (Lost, ConnectionError):
             self._reset()
+
+    def _answer(self, request: Request, fault: Fault) -> Any:
+        try:
+            return self._faulty(request, fault)
+        except Refused as error:
+            return Answer(self.service.refusal(error), error.status)
 
     def _take(self, request: Request) -> Fault:
         with self.service.lock:
