@@ -61,8 +61,9 @@ _most: ContextVar[float] = ContextVar("most", default=math.inf)
 def at_most(seconds: float) -> Iterator[None]:
     """Inside the block, in this thread, no policy goes on for longer than so many seconds.
 
-    A wait that the service asks for and that would be longer is left to the caller.  For callers that come back by themselves, as watchers do: they can then say soon that there
-    is no answer, and stop when they were told to.
+    A wait that the service asks for and that would be longer is left to the caller.  For callers
+    that come back by themselves, as watchers do: they can then say soon that there is no answer,
+    and stop when they were told to.
     """
     token = _most.set(seconds)
     try:
