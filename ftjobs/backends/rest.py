@@ -89,7 +89,6 @@ class Rest:
         self._base_url = profile.base_url.rstrip("/").removesuffix("/v1")
         self._query = dict(profile.query)
         self._auth = profile.auth(key)
-        self._key = key
         self._secrets = profile.secrets(key)
         self._timeout = timeout
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftjobs.backends.chat import deltas
+from ftjobs.backends.curves import metrics_csv, metrics_of, step_text
 from ftjobs.backends.nouns import instant
 from ftjobs.backends.profiles import Profile
 from ftjobs.backends.rest import Rest, at
@@ -395,6 +396,22 @@ def test_pieces_make_an_answer_or_an_error(ends: list[int], n: int) -> None:
     assert whole
     assert {delta.index for delta in found if delta.finish_reason} == set(ends)
     assert sum(len(delta.content) for delta in found) == len(ends)
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+NAMES = ["step", "train/global_step", "train/loss", "loss", "eval/loss", "total_steps", "other"]
+ANYTHING = st.none() | st.booleans() | st.floats() | st.text() | st.lists(st.integers())
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING)))
+def test_numbers_of_any_shape_make_a_table(found: list[Json]) -> None:
+    metrics = [metrics_of(row, total_steps=9) for row in found]
+    assert all(step_text(one) for one in metrics)
+    lines = metrics_csv(metrics).decode().splitlines()
+    assert lines[0].startswith("step,train_loss,")
+    assert {line.count(",") for line in lines} == {6}
+    assert len(lines) == len(found) + 1
 
 
 # --- keys and times ------------------------------------------------------------------------------
