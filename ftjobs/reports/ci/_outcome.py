@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ftjobs.backends.failures import Failure, failure_of
-from ftjobs.data.cost import dollars
-from ftjobs.jobs.budget import Estimate, bound
 from ftjobs.jobs.watch import has_ended
 from ftjobs.reports.markdown import one_line
 from ftjobs.reports.words import span
 from ftjobs.schema import IDENTITY, Job
 
 if TYPE_CHECKING:
+    from ftjobs.jobs.budget import Estimate
     from ftjobs.jobs.progress import Progress
 
 Verdict = Literal["succeeded", "failed", "cancelled", "unfinished"]
@@ -125,6 +124,9 @@ class Outcome:
 
 def money(cost: Estimate) -> str:
     """A cost in words: what is expected, and the most that it can be."""
+    from ftjobs.data.cost import dollars  # here: they bring the whole checker along
+    from ftjobs.jobs.budget import bound
+
     if cost.local:
         return "none: your own machine"
     if cost.usd is None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ftjobs.data.cost import dollars
 from ftjobs.reports.ci._markdown import COMMENT_BYTES, marker
 from ftjobs.reports.ci._outcome import money
 from ftjobs.reports.markdown import code, fitting, table
@@ -60,6 +59,8 @@ def _headline(plan: Plan) -> str:
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
+    from ftjobs.data.cost import dollars  # here: it brings the whole checker along
+
     spec = plan.spec
     yield "Backend", plan.backend
     yield "Base model", spec.model
