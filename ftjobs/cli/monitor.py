@@ -35,13 +35,15 @@ IDLE = 30  # where many jobs share the requests
 
 
 class _Live:
-    """Draws on the terminal with rich, four times a second, so that clocks tick between looks."""
+    """Draws on the terminal with rich, again and again, so that clocks tick between looks."""
+
+    per_second = 4.0
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = Console(highlight=False) if console is None else console
         self.live = Live(
             console=self.console,
-            refresh_per_second=4,
+            refresh_per_second=self.per_second,
             get_renderable=self.picture,
             vertical_overflow="crop",
         )
@@ -78,6 +80,8 @@ class Full(_Live):
 class Board(_Live):
     """Many jobs, one line each."""
 
+    per_second = 1.0
+
     def __init__(self, console: Console | None = None) -> None:
         self.names = Names()
         self.ticks: dict[str, Tick] = {}
@@ -90,8 +94,8 @@ class Board(_Live):
 
     def show(self, tick: Tick, progress: Progress) -> None:
         """Keep the newest state; it is drawn with the next picture, for many come at once."""
+        self.progress[tick.job.id] = progress  # first: the drawing thread may come in between
         self.ticks[tick.job.id] = tick
-        self.progress[tick.job.id] = progress
 
 
 class Table:
@@ -148,7 +152,8 @@ class Table:
 
     def _tail(self, rows: int) -> list[Text]:
         """The last events of all, after an empty line."""
-        events = [(e, tick.job) for tick in self.ticks for e in self.progress[tick.job.id].tail]
+        jobs = [tick.job for tick in self.ticks]
+        events = [(event, job) for job in jobs for event in self.progress[job.id].tail[-TAIL:]]
         last = sorted(events, key=lambda pair: pair[0].created_at)[-min(TAIL, rows - 1) :]
         if rows < 2 or not last:
             return []

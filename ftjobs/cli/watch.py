@@ -22,6 +22,7 @@ from ftjobs.cli.jobs import job_id
 from ftjobs.cli.show import clean_line, say, terminated_cleanly
 from ftjobs.errors import (
     AuthError,
+    BackendError,
     ExitCode,
     FtjobsError,
     NotFoundError,
@@ -169,6 +170,7 @@ class Session:
     cancels: bool = False
     progress: dict[str, Progress] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    problem: BackendError | None = None
 
     def __post_init__(self) -> None:
         self.progress.update({job.id: Progress(job) for job in self.known})
@@ -179,6 +181,7 @@ class Session:
         Raises:
             JobEndedError: a job ended without success.
             WatchTimeout: a job runs on when the time is up, unless one look was all.
+            BackendError: the backend did not answer, and one look was all.
         """
         late = None
         try:
@@ -194,12 +197,15 @@ class Session:
             for failure in self.failures:
                 say(clean_line(f"warning: --notify: {failure}"))
         check_all_succeeded([job for job in self._jobs() if has_ended(job)])
+        if late is not None and once and self.problem is not None:
+            raise self.problem
         if late is not None and not once:
             raise late
         return ExitCode.OK if late is None else ExitCode.STILL_RUNNING
 
     def _take(self, tick: Tick) -> None:
         job = tick.job
+        self.problem = tick.problem
         known = self.progress.get(job.id) or Progress(job)
         self.progress[job.id] = known.seen(job, tick.events)
         self.display.show(tick, self.progress[job.id])

@@ -131,6 +131,13 @@ def test_once_looks_once_and_says_by_its_code_whether_the_job_still_runs(
     assert run("watch", job.id, "--once").code == 4
 
 
+def test_one_look_that_gets_no_answer_is_an_error(run: Run, backend: FakeBackend, job: Job) -> None:
+    backend.fail_next("events", UnreachableError("no route"))
+    result = run("watch", job.id, "--once")
+    assert result.code == 1
+    assert "error: no route" in result.err
+
+
 def test_once_shows_how_far_a_running_job_is(run: Run, backend: FakeBackend, job: Job) -> None:
     backend.retrieve(job.id)
     assert "status running  step 1/2  train loss 1.6000" in run("watch", job.id, "--once").out

@@ -52,7 +52,11 @@ def target(*statuses: int, body: bytes = b"") -> Iterator[Target]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that leaves in the middle of the answer is what one test is about."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     found.url = f"http://127.0.0.1:{server.server_port}{SECRET_PATH}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

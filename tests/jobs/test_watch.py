@@ -1,13 +1,18 @@
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ftjobs.backends.base import Trainer
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.profiles import ANY_URL
+from ftjobs.backends.retry import RetryPolicy
+from ftjobs.backends.wire import WireBackend
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -30,6 +35,7 @@ from ftjobs.jobs.watch import (
 )
 from ftjobs.jobs.watch import follow as follow_job
 from ftjobs.schema import Capabilities, Event, Job, JobSpec
+from tests import service
 from tests.jobs.hostile import EPOCH, FAULTS, Clock, Hostile, life
 
 Look = tuple[Job, Sequence[Event]]
@@ -40,7 +46,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def follow(backend: FakeBackend, job: Job | str, clock: Clock, **how: Any) -> Iterator[Tick]:
+def follow(backend: Trainer, job: Job | str, clock: Clock, **how: Any) -> Iterator[Tick]:
     """Follow in simulated time, without jitter."""
     return follow_job(
         backend, job, sleep=clock.sleep, now=clock.now, wall=clock.wall, jitter=lambda: 0.0, **how
@@ -409,6 +415,32 @@ def test_a_doorbell_replaces_polling(clock: Clock) -> None:
     list(follow(backend, "j", clock, doorbell=Bell()))
     assert waits == [SAFETY] * 3
     assert clock.rests == [77]
+
+
+# --- over HTTP -----------------------------------------------------------------------------------
+
+
+def test_ten_minutes_of_resets_lose_no_event(
+    clock: Clock, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    policy = RetryPolicy(sleep=clock.sleep, now=clock.now)
+    scripted = FakeBackend(steps=50)
+    started(scripted, tmp_path_factory)
+    with service.running(scripted) as loopback:
+        there = WireBackend("test", ANY_URL.at(loopback.url), service.KEY, retry=policy)
+        with closing(there) as backend:
+            given_events: list[Event] = []
+            troubled = 0
+            for tick in follow(backend, next(backend.jobs()), clock):
+                given_events += tick.events
+                troubled += tick.problem is not None
+                loopback.tick()
+                if tick.job.status == "running" and not troubled:
+                    loopback.fault("GET", "", lost="before", times=160)
+        assert clock.time > 600
+        assert troubled > 20
+        assert given_events == list(scripted.events(tick.job.id))
+        assert max(clock.rests) <= LONGEST
 
 
 # --- everything at once --------------------------------------------------------------------------
