@@ -342,6 +342,8 @@ class Capabilities(_Closed):
     events_lag: float = Field(
         0.0, description="Seconds after a job's end in which its last events may still come."
     )
+    seed: bool = Field(True, description="A job may be given a seed.")
+    longest_suffix: int = Field(64, description="Characters that a suffix may have.")
     max_file_bytes: int | None = Field(None, description="Largest file it takes.")
 
 

@@ -214,6 +214,12 @@ def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> Non
         raise UnsupportedError(
             f"{name} has no hyperparameter {', '.join(unknown)}", hint=f"It has: {known}."
         )
+    if spec.seed is not None and not capabilities.seed:
+        raise UnsupportedError(f"{name} takes no seed", hint="Leave it out.")
+    if len(spec.suffix or "") > capabilities.longest_suffix:
+        raise UnsupportedError(
+            f"{name}: a suffix has at most {capabilities.longest_suffix} characters"
+        )
     own = {key for key in spec.metadata if key != IDENTITY}
     if own and not capabilities.metadata:
         raise UnsupportedError(f"{name} keeps no metadata", hint="Leave metadata out.")

@@ -18,7 +18,6 @@ from ftjobs.schema import IDENTITY, Capabilities, Job, JobSpec
 LENGTH = 32  # hexadecimal digits, 128 bits
 SHORT = 12  # of them where only a suffix can carry it
 PAIRS = 16  # of metadata on the wire
-LONGEST_SUFFIX = 64
 
 
 def identity_of(
@@ -57,8 +56,8 @@ def mark(spec: JobSpec, identity: str, capabilities: Capabilities) -> JobSpec:
             )
         return spec.model_copy(update={"metadata": {**spec.metadata, IDENTITY: identity}})
     suffix = _suffix(spec.suffix, identity)
-    if len(suffix) > LONGEST_SUFFIX:
-        most = LONGEST_SUFFIX - SHORT - 1
+    if len(suffix) > capabilities.longest_suffix:
+        most = capabilities.longest_suffix - SHORT - 1
         raise ConfigError(
             f"suffix: at most {most} characters here",
             hint="This service keeps no metadata, so the job's identity goes into its suffix.",

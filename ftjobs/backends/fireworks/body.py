@@ -123,8 +123,6 @@ def check_spec(spec: JobSpec, name: str) -> None:
     given = spec.hyperparameters.given()
     if not IS_IDENTITY.fullmatch(spec.metadata.get(IDENTITY, "0" * 32)):
         raise UnsupportedError(f"{name}: {IDENTITY} must be 32 hexadecimal digits")
-    if spec.seed is not None:
-        raise UnsupportedError(f"{name} takes no seed", hint="Leave it out.")
     if spec.method == "dpo" and spec.validation_file:
         raise UnsupportedError(f"{name} validates no dpo job", hint="Leave the file out.")
     if spec.method != "dpo" and "beta" in given:
