@@ -25,7 +25,6 @@ from inspect import getmembers, isfunction
 from io import BytesIO
 from pathlib import Path
 
-from ftjobs.backends.base import Backend
 from ftjobs.backends.profiles import PROFILES
 from ftjobs.backends.retry import RetryPolicy
 from ftjobs.backends.wire import WireBackend
@@ -34,6 +33,8 @@ from ftjobs.schema import ChatMessage, Hyperparameters, Job, JobSpec, Sampling
 from tests.contract.conftest import write_dataset
 
 HOP = frozenset({"connection", "transfer-encoding", "content-length", "host"})
+PART = 900  # bytes; the training file has a few such parts
+CHECKPOINT = "ft:gpt-4o-mini:org:s:1:ckpt-step-8"
 PATIENCE = 60.0  # seconds for Prism to start
 
 MESSAGES = (
@@ -65,7 +66,11 @@ RESULT = Job(
 def calls(backend: WireBackend, dataset: Path) -> dict[str, Callable[[], object]]:
     """A use of every method of a backend that sends something, by the method's name."""
     return {
-        "upload": lambda: backend.upload(dataset, name="a.0123456789abcdef.jsonl"),
+        "upload": lambda: [
+            backend.upload(_cut(dataset, PART), name="a.0123456789abcdef.jsonl"),
+            backend.upload(dataset, name="b.0123456789abcdef.jsonl"),
+            backend.upload(dataset, name="c.0123456789abcdef.jsonl", progress=_give_up),
+        ],
         "file": lambda: backend.file("file-1"),
         "files": lambda: list(backend.files()),
         "content": lambda: backend.content("file-1"),
@@ -81,6 +86,10 @@ def calls(backend: WireBackend, dataset: Path) -> dict[str, Callable[[], object]
         "checkpoints": lambda: backend.checkpoints("ftjob-1"),
         "result_file": lambda: backend.result_file(RESULT),
         "models": lambda: list(backend.models()),
+        "model": lambda: backend.model("gpt-4o-mini"),
+        "permissions": lambda: backend.permissions(CHECKPOINT),
+        "permit": lambda: backend.permit(CHECKPOINT, ["proj_1", "proj_2"]),
+        "forbid": lambda: backend.forbid(CHECKPOINT, "cp_1"),
         "delete_model": lambda: backend.delete_model("ft:gpt-4o-mini:org:s:1"),
         "complete": lambda: [
             backend.complete("gpt-4o-mini", MESSAGES),
@@ -109,9 +118,12 @@ def main() -> int:
             assert _status_of_nonsense(port) == 422, "the judge lets everything pass"
             profile = PROFILES["openai"].at(url)
             once = RetryPolicy(total=0)
-            with closing(WireBackend("prism", profile, "sk-judge", retry=once)) as backend:
+            with closing(
+                WireBackend("prism", profile, "sk-judge", retry=once, part_size=PART)
+            ) as backend:
                 uses = calls(backend, dataset)
-                missing = {n for n, _ in getmembers(Backend, isfunction) if n[0] != "_"} - set(uses)
+                public = {n for n, _ in getmembers(WireBackend, isfunction) if n[0] != "_"}
+                missing = public - {"close"} - set(uses)
                 assert not missing, f"nobody asked for {missing}"
                 for use in uses.values():
                     _try(use)
@@ -125,7 +137,7 @@ def _try(use: Callable[[], object]) -> None:
     """Send; the answers are invented, so what ftjobs thinks of them does not matter."""
     try:
         use()
-    except FtjobsError as error:
+    except (FtjobsError, KeyboardInterrupt) as error:
         print(f"    {type(error).__name__}: {str(error)[:150]}")
 
 
@@ -134,6 +146,18 @@ def _status_of_nonsense(port: int) -> int:
         headers = {"Authorization": "Bearer sk", "Content-Type": "application/json"}
         judge.request("POST", "/fine_tuning/jobs", b'{"model": 3}', headers)
         return judge.getresponse().status
+
+
+def _cut(dataset: Path, size: int) -> Path:
+    """A file that is small enough for one request."""
+    small = dataset.with_name("small.jsonl")
+    small.write_bytes(dataset.read_bytes()[:size])
+    return small
+
+
+def _give_up(done: int, total: int) -> None:
+    """Call an upload off, as Ctrl-C does: ftjobs then cancels it."""
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -181,31 +205,39 @@ def forwarding(port: int) -> Iterator[tuple[str, Ledger]]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            body = self._body()
+            if body is None:
+                self.close_connection = True  # ftjobs broke off: there is nothing to judge
+                return
             judge = http.client.HTTPConnection("127.0.0.1", port)
             with closing(judge):
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
-                judge.request(self.command, self.path.removeprefix("/v1"), self._body(), headers)
+                judge.request(self.command, self.path.removeprefix("/v1"), body, headers)
                 answer = judge.getresponse()
-                body = answer.read()
-            words = body.decode(errors="replace")[:500] if answer.status >= 400 else ""
+                said = answer.read()
+            words = said.decode(errors="replace")[:500] if answer.status >= 400 else ""
             ledger.lines.append((self.command, self.path, answer.status, words))
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in HOP:
                     self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said)
 
         do_POST = do_DELETE = do_GET  # noqa: N815
 
-        def _body(self) -> bytes:
+        def _body(self) -> bytes | None:
+            """The request's body; None if it ended too early."""
             if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                size = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(size)
+                return body if len(body) == size else None
             chunks = []
-            while size := int(self.rfile.readline(), 16):
-                chunks.append(self.rfile.read(size))
-                self.rfile.readline()
+            while size := int(self.rfile.readline() or b"-1", 16):
+                chunks.append(self.rfile.read(max(size, 0)))
+                if not self.rfile.readline():
+                    return None
             self.rfile.readline()
             return b"".join(chunks)
 
