@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from ftjobs.backends.profiles import Profile
 from ftjobs.errors import UnsupportedError
 from ftjobs.schema import (
     IDENTITY,
@@ -192,6 +193,16 @@ class Describes(Protocol):
 
     def model(self, model: str) -> Model:
         """A model, with the day on which it is shut down.  NotFoundError if there is none."""
+        ...
+
+
+@runtime_checkable
+class Hosted(Protocol):
+    """A backend of a service that is described by a profile."""
+
+    @property
+    def profile(self) -> Profile:
+        """What is particular to the service."""
         ...
 
 

@@ -15,8 +15,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ftjobs.backends.base import Trainer, check_supported
-from ftjobs.backends.profiles import PROFILES
+from ftjobs.backends.base import Hosted, Trainer, check_supported
+from ftjobs.backends.profiles import PROFILES, Profile
 from ftjobs.data.estimate import MARGIN
 from ftjobs.data.rules import RULES
 from ftjobs.data.rules.rule import Rule
@@ -89,7 +89,7 @@ def _service(backend: Trainer, spec: JobSpec, today: dt.date) -> Iterator[Note]:
         raise
     except BackendError as error:
         yield _unanswered(f"{backend.name} did not say which jobs there are", error)
-    yield from _dates(backend.name, today, has_jobs=has_jobs)
+    yield from _dates(backend, today, has_jobs=has_jobs)
     try:
         models = {model.id: model for model in backend.models()}
     except BackendError as error:  # a key may be allowed to train, and not to list models
@@ -106,9 +106,14 @@ def _unanswered(what: str, error: BackendError) -> Note:
     )
 
 
-def _dates(service: str, today: dt.date, *, has_jobs: bool | None) -> Iterator[Note]:
+def _profile(backend: Trainer) -> Profile | None:
+    """The backend's profile; that of its name for one that only bears the name, as in tests."""
+    return backend.profile if isinstance(backend, Hosted) else PROFILES.get(backend.name)
+
+
+def _dates(backend: Trainer, today: dt.date, *, has_jobs: bool | None) -> Iterator[Note]:
     """When the service stops taking jobs, and from whom it takes none already."""
-    profile = PROFILES.get(service)
+    service, profile = backend.name, _profile(backend)
     if profile is None:
         return
     closes, since = profile.closes, profile.closed_to_new_since
@@ -173,7 +178,7 @@ def _settings(backend: Trainer, spec: JobSpec) -> Iterator[Note]:
         check_supported(spec, backend.capabilities, backend.name)
     except UnsupportedError as error:
         yield Note(level="error", text=error.message, hint=error.hint)
-    profile = PROFILES.get(backend.name)
+    profile = _profile(backend)
     for name, (low, high) in profile.limits.items() if profile else ():
         value = spec.hyperparameters.given().get(name, low)
         if not low <= value <= high:

@@ -112,6 +112,7 @@ class FireworksBackend:
     ) -> None:
         self.name = name
         self.capabilities = profile.capabilities
+        self.profile = profile
         self._given_account = profile.account
         self._always = {**profile.settings, **profile.extra_body}
         self._states = {**STATES, **profile.statuses}

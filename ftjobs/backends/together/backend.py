@@ -93,6 +93,7 @@ class TogetherBackend:
     ) -> None:
         self.name = name
         self.capabilities = profile.capabilities
+        self.profile = profile
         self._always = {**profile.settings, **profile.extra_body}
         self._statuses = {**STATUSES, **profile.statuses}
         self._rest = Rest(name, profile, key, retry=retry, timeout=timeout)

@@ -80,7 +80,7 @@ class WireBackend:
     ) -> None:
         self.name = name
         self.capabilities = profile.capabilities
-        self._profile = profile
+        self.profile = profile
         self._wire = Session(name, profile, key, retry=retry, timeout=timeout, deadline=deadline)
         self._uploader = Uploader(
             self._wire, journal, profile.capabilities.list_lag, profile.parts, part_size
@@ -139,7 +139,7 @@ class WireBackend:
         `BackendError.acted` says whether the job may be there after a failure.
         """
         check_supported(spec, self.capabilities, self.name)
-        body = create_body(spec, self._profile, self.name)
+        body = create_body(spec, self.profile, self.name)
         asked = {name: body[name] for name in ("model", "training_file")}  # the SDK insists
         create = self._wire.api.fine_tuning.jobs.create
         return self._job(self._wire.send(create, **asked, extra_body=body))
@@ -215,7 +215,7 @@ class WireBackend:
             raise
 
     def _job(self, raw: Raw) -> Job:
-        return read_job(raw, self._profile, self.name)
+        return read_job(raw, self.profile, self.name)
 
     # --- checkpoint permissions ---------------------------------------------------------------
 
