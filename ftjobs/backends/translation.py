@@ -76,6 +76,7 @@ QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "ex
 UNSURE = frozenset({408})
 """Refusals after which the service may still be at work: gateways answer 408 for it."""
 LONGEST_MESSAGE = 500
+SHORTEST_SECRET = 6  # services on one's own machine take "x" or "none", which words may hold
 
 
 def translation(error: Exception, name: str, *secrets: str) -> BackendError:

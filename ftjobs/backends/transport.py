@@ -22,6 +22,8 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from ftjobs.errors import ConfigError
+
 __all__ = ["SLOWEST", "in_time", "open_client"]
 
 SLOWEST = 128 * 1024
@@ -52,8 +54,27 @@ def open_client(
             streamed call (`stream=True`) has it up to the head of the answer; see `in_time`.
         slowest: bytes a second that a transfer must move to go on for ever.
         verify: as in httpx2.
+
+    Raises:
+        ConfigError: the environment names a proxy or certificates that cannot be used.
     """
-    return _Client(timeout, deadline, slowest, verify)
+    try:
+        return _Client(timeout, deadline, slowest, verify)
+    except ImportError:
+        raise ConfigError(
+            "the environment names a SOCKS proxy, which needs the package socksio",
+            hint="Install it: pip install socksio",
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"the certificates cannot be read: {error.strerror or error}",
+            hint="Check SSL_CERT_FILE and SSL_CERT_DIR.",
+        ) from None
+    except (ValueError, httpx2.InvalidURL):  # not quoted: its address may hold a password
+        raise ConfigError(
+            "the environment names a proxy that is none",
+            hint="Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY: http://host:port",
+        ) from None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from ftjobs.backends.transport import open_client
+from ftjobs.errors import ConfigError
 
 KEY = {"Authorization": "Bearer sk-secret", "api-key": "sk-secret", "Accept": "x/y"}
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -326,3 +327,23 @@ def test_the_environments_proxy_is_used_and_watched(monkeypatch: pytest.MonkeyPa
         with closing(open_client(5, 5)) as client:
             assert client.get(proxy.url).text == "ok"
         assert proxy.heads[-1].startswith(b"GET / ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("ALL_PROXY", "socks5://me:pass@h:1", "socksio"),
+        ("HTTPS_PROXY", "foo://me:pass@h", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://me:pass@h:port", "HTTPS_PROXY"),
+        ("SSL_CERT_FILE", "/no/such/pass", "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        open_client(1, 1)
+    assert hint in caught.value.hint
+    assert "pass" not in str(caught.value)

@@ -490,6 +490,10 @@ def test_a_key_that_a_service_quotes_is_not_passed_on(
     assert error.__suppress_context__
 
 
+def test_a_key_that_is_no_secret_leaves_words_as_they_are() -> None:
+    assert str(translation(ValueError("no box"), "local", "x")) == "local: no box"
+
+
 @given(before=st.integers(470, 510))
 def test_no_half_of_a_key_is_passed_on(before: int) -> None:
     request = httpx2.Request("GET", "http://h/")
