@@ -21,6 +21,7 @@ from tests.benchmarks.faults import submitting
 from tests.benchmarks.near import near_duplicates
 from tests.benchmarks.start import starting
 from tests.benchmarks.upload import uploading
+from tests.benchmarks.watch import watching
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +35,7 @@ def main() -> None:
     starting()
     uploading()
     submitting(seeds=100)
+    watching()
 
 
 def report(name: str, ours: list[float], peer: list[float], unit: str) -> None:
