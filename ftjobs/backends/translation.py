@@ -143,7 +143,8 @@ def _line(text: str, secrets: Iterable[str]) -> str:
 
 def _hidden(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
-        text = text.replace(secret, "[key]")
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, "[key]")
     return text
 
 
