@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ftjobs.backends.nouns import Raw, mapping, noun, rows
-from ftjobs.errors import ServiceError
+from ftjobs.errors import DeadlineError, ServiceError, UnreachableError
 from ftjobs.schema import ChatMessage, Completion, Delta, Sampling, Usage
 
 __all__ = ["DEFAULTS", "chat_body", "completion", "deltas"]
@@ -35,11 +35,11 @@ def deltas(chunks: Iterable[Raw], n: int, name: str) -> Iterator[Delta]:
     """The pieces of a streamed answer; the last of each of its `n` parts ends it.
 
     Raises:
-        ServiceError: a piece cannot be read, or the stream ends before the answer does.
+        ServiceError: a piece cannot be read, or the stream is cut or ends before the answer does.
     """
     ends: dict[int, Delta] = {}  # kept back, so that the usage that follows can join the last
     usage: Raw | None = None
-    for chunk in chunks:
+    for chunk in _uncut(chunks, name):
         usage = mapping(chunk.get("usage")) or usage
         for choice in _choices(chunk, name):
             delta = _delta(choice, name)
@@ -52,6 +52,13 @@ def deltas(chunks: Iterable[Raw], n: int, name: str) -> Iterator[Delta]:
     *others, last = sorted(ends.values(), key=lambda delta: delta.index)
     yield from others
     yield last.model_copy(update={"usage": usage and noun(Usage, usage, name)})
+
+
+def _uncut(chunks: Iterable[Raw], name: str) -> Iterator[Raw]:
+    try:
+        yield from chunks
+    except (UnreachableError, DeadlineError) as error:  # asking again would pay again
+        raise ServiceError(f"{name}: the stream was cut: {error.message}") from None
 
 
 def _choices(answer: Raw, name: str) -> list[Raw]:

@@ -26,12 +26,10 @@ from ftjobs.errors import (
     AuthError,
     BackendError,
     ConfigError,
-    DeadlineError,
     FtjobsError,
     InvalidRequestError,
     NotFoundError,
     ServiceError,
-    UnreachableError,
 )
 
 if TYPE_CHECKING:
@@ -135,8 +133,8 @@ class Rest:
         The request is sent, and repeated by the policy, before this returns.
 
         Raises:
-            ServiceError: the stream is cut, or an event is no object or tells of an error; the
-                iterator raises it.
+            ServiceError: an event is no object or tells of an error; the iterator raises it.
+            UnreachableError, DeadlineError: the stream is cut; the iterator raises it.
         """
         answer = self.read(lambda: self._open(path, body))
         return self._chunks(answer)
@@ -268,8 +266,6 @@ class Rest:
         try:
             with self._translated():
                 yield from self._events(answer)
-        except (UnreachableError, DeadlineError) as error:
-            raise ServiceError(f"{self.name}: the stream was cut: {error.message}") from None
         finally:
             answer.close()
 

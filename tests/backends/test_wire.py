@@ -25,13 +25,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftjobs.backends.base import Permits
+from ftjobs.backends.chat import deltas
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.opening import open_hosted
 from ftjobs.backends.profiles import ANY_URL, Profile
 from ftjobs.backends.retry import RetryPolicy
 from ftjobs.backends.translation import ERRORS, _retry_after, translation
 from ftjobs.backends.wire import WireBackend
-from ftjobs.backends.wire.chat import deltas
 from ftjobs.errors import (
     AuthError,
     BackendError,

@@ -1,6 +1,6 @@
 """Any service that speaks the OpenAI wire: files, fine-tuning jobs, models and chat.
 
-How calls are sent is in `session`, what they say in `body` and `chat`, how files go in `uploads`.
+How calls are sent is in `session`, what they say in `body`, how files go in `uploads`.
 Answers are read as JSON into the nouns of `ftjobs.schema`.  What differs between services is
 data: `ftjobs.backends.profiles`.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ftjobs.backends.base import Permission, Progress, check_supported
+from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
 from ftjobs.backends.nouns import Raw, noun
 from ftjobs.backends.profiles import Profile
 from ftjobs.backends.results import plain_csv
 from ftjobs.backends.retry import RetryPolicy
 from ftjobs.backends.wire.body import create_body, read_checkpoint, read_file, read_job
-from ftjobs.backends.wire.chat import chat_body, deltas
 from ftjobs.backends.wire.download import range_header, save
 from ftjobs.backends.wire.parts import PART_SIZE
 from ftjobs.backends.wire.session import Session
@@ -39,7 +39,6 @@ from ftjobs.schema import (
 
 __all__ = ["WireBackend"]
 
-WIRE_DEFAULTS = Sampling()
 PAUSED = frozenset({"pausing", "paused"})
 PAGE = 100  # jobs, events: the most that services are known to give at once
 
@@ -262,15 +261,15 @@ class WireBackend:
         self._wire.delete(self._wire.api.models.delete, model)
 
     def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
     ) -> Completion:
         """The whole answer."""
         body = chat_body(model, messages, sampling)
         raw = self._wire.read(self._wire.api.chat.completions.create, **body)
-        return noun(Completion, raw, self.name, model=model)
+        return completion(raw, model, self.name)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
     ) -> Iterator[Delta]:
         """The answer piece by piece; only its opening is retried."""
         body = chat_body(model, messages, sampling) | {"stream_options": {"include_usage": True}}

@@ -161,7 +161,8 @@ class Session:
         The request is sent before this returns.
 
         Raises:
-            ServiceError: the stream is cut, or tells of an error; the iterator raises it.
+            ServiceError: the stream tells of an error; the iterator raises it.
+            UnreachableError, DeadlineError: it is cut; the iterator raises it.
         """
         return self._chunks(self.retry.call(lambda: self._open(path, body), on=TRANSIENT))
 
