@@ -84,21 +84,14 @@ def _settings(job: Job) -> tuple[Hyperparameters, list[tuple[str, Any]]]:
     """The hyperparameters that ftjobs knows, as the service settled them, and the others."""
     kept = Hyperparameters()
     odd: list[tuple[str, Any]] = []
-    for name, value in _settled(job).items():
+    for name, value in job.hyperparameters.items():
+        if value in ("auto", None):
+            continue
         try:
             kept = Hyperparameters.model_validate({**kept.given(), name: value})
         except ValidationError:
             odd.append((name, value))
     return kept, odd
-
-
-def _settled(job: Job) -> dict[str, Any]:
-    """What the service settled on; it says so in one place or the other."""
-    method = job.method or {}
-    inner = method.get(str(method.get("type")))
-    inner = inner.get("hyperparameters") if isinstance(inner, Mapping) else None
-    places = (inner if isinstance(inner, Mapping) else {}, job.hyperparameters)
-    return {n: v for place in places for n, v in place.items() if v not in ("auto", None)}
 
 
 def _valid(name: str, value: Any) -> Any:

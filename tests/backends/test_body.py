@@ -189,6 +189,10 @@ def test_the_method_says_more_than_the_top() -> None:
     raw = PLAIN | {"method": method, "hyperparameters": {"beta": "auto", "n_epochs": 2}}
     job = read_job(raw, PROFILES["openai"], "x")
     assert job.hyperparameters == {"beta": 0.1, "n_epochs": 2}
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1, "n_epochs": "auto"}}}
+    assert read_job(raw | {"method": method}, PROFILES["openai"], "x") == job.model_copy(
+        update={"method": method}
+    )
     renamed = read_job(PLAIN | {"hyperparameters": {"epochs": 2, "n_epochs": 8}}, ODD, "x")
     assert renamed.hyperparameters == {"n_epochs": 2, "batch_size": 8}
 

@@ -17,7 +17,7 @@ from ftjobs.schema import Checkpoint, File, Job, JobSpec
 if TYPE_CHECKING:
     from ftjobs.backends.profiles import Profile
 
-__all__ = ["Raw", "create_body", "mapping", "noun", "read_checkpoint", "read_file", "read_job"]
+__all__ = ["create_body", "read_checkpoint", "read_file", "read_job"]
 
 
 # --- what is sent -------------------------------------------------------------------------------
@@ -110,12 +110,20 @@ def read_job(raw: Raw, profile: Profile, name: str) -> Job:
 
 
 def _chosen(raw: Raw, profile: Profile) -> dict[str, Any]:
-    """The hyperparameters in force, by our names, wherever the service puts them."""
+    """The hyperparameters in force, by our names, wherever the service puts them.
+
+    A service may settle one in one place and leave "auto" in the other.
+    """
     method = mapping(raw.get("method"))
     inner = mapping(mapping(method.get(str(method.get("type")))).get("hyperparameters"))
     ours = {theirs: setting for setting, theirs in profile.renamed.items()}
-    found = {**mapping(raw.get("hyperparameters")), **inner}
-    return {ours.get(key, key): value for key, value in found.items() if value is not None}
+    chosen: dict[str, Any] = {}
+    for place in (mapping(raw.get("hyperparameters")), inner):
+        for key, value in place.items():
+            setting = ours.get(key, key)
+            if value is not None and not (value == "auto" and setting in chosen):
+                chosen[setting] = value
+    return chosen
 
 
 def _metadata(raw: Raw, profile: Profile) -> dict[str, str]:
