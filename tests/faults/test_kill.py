@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,21 @@ def test_two_at_once_on_one_machine_take_turns(tmp_path: Path) -> None:
         jobs = {run.wait() for run in runs}
         assert jobs == {job.id for job in service.truth}
         assert len(jobs) == 1
+
+
+def test_two_machines_at_once_pay_for_one_job(tmp_path: Path) -> None:
+    """The machine whose job was cancelled may have left before; when it asks again it knows."""
+
+    def race(number: int) -> None:
+        folder = tmp_path / str(number)
+        with gallows(folder) as service:
+            one, other = islice(machines(service, folder), 2)
+            runs = [one.start(), other.start()]
+            jobs = {run.wait() for run in runs}
+            (survivor,) = alive(service.truth)
+            assert survivor in jobs
+            assert {one.submit(), other.submit()} == {survivor}
+            assert alive(service.truth) == [survivor]
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(race, range(6)))
