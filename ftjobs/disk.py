@@ -13,7 +13,20 @@ from typing import BinaryIO
 
 from ftjobs.errors import ConfigError, FtjobsError
 
-__all__ = ["new_file", "sync_folder", "write_bytes", "write_text"]
+__all__ = [
+    "PART",
+    "new_file",
+    "publish",
+    "settle",
+    "stored_by",
+    "sync_folder",
+    "write_bytes",
+    "write_text",
+    "written",
+]
+
+PART = ".part"
+"""The ending of a file that is not whole yet."""
 
 
 @contextmanager
@@ -41,20 +54,45 @@ def new_file(
             f"{path}: {error.strerror or error}", hint="Choose a folder that can be written."
         ) from None
     try:
-        with os.fdopen(handle, "wb", 2**20) as file:
+        with _drafted(draft, handle, path, force=force, mode=mode, wanted=wanted) as file:
             yield file
-            _settle(file, mode)
-        if wanted():
-            _publish(draft, path, force=force)
     except OSError as error:
         if isinstance(error, FtjobsError):  # the block's own, such as a lost connection
             raise
         raise FtjobsError(
             f"{path}: {error.strerror or error}", hint="Nothing is left of what was written."
         ) from None
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path`, which only one process writes, when the block ends
+    without an exception: after a crash, `path` holds all of it or what it held before.
+
+    Unlike that of `new_file`, the draft has one name, so that runs which are killed leave one.
+
+    Raises:
+        FtjobsError: it cannot be written, for example because the disk is full.
+    """
+    draft = path.with_name(path.name + PART)
+    with stored_by(path):
+        draft.unlink(missing_ok=True)
+        with _drafted(draft, _open(draft), path, force=True) as file:
+            yield file
+
+
+@contextmanager
+def stored_by(path: Path) -> Iterator[None]:
+    """Say what stands in the way of writing `path`, for a run that can be gone on with."""
+    try:
+        yield
+    except FtjobsError:  # a lost connection is an OSError too
+        raise
+    except OSError as error:
+        raise FtjobsError(
+            f"{path}: {error.strerror or error}",
+            hint="What was written before is whole: run the same command again to go on.",
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -101,11 +139,38 @@ def check_name(path: Path) -> None:
 
 
 def _draft(path: Path) -> tuple[Path, int]:
-    draft = path.with_name(f".ftjobs-{secrets.token_hex(8)}.part")
-    return draft, os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    draft = path.with_name(f".ftjobs-{secrets.token_hex(8)}{PART}")
+    return draft, _open(draft)
 
 
-def _settle(file: BinaryIO, mode: int | None) -> None:
+def _open(draft: Path) -> int:
+    return os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+@contextmanager
+def _drafted(
+    draft: Path,
+    handle: int,
+    path: Path,
+    *,
+    force: bool,
+    mode: int | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Iterator[BinaryIO]:
+    """A draft that becomes `path` when the block ends well; it never stays.  OSError."""
+    try:
+        with os.fdopen(handle, "wb", 2**20) as file:
+            yield file
+            settle(file, mode)
+        if wanted():
+            publish(draft, path, force=force)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def settle(file: BinaryIO, mode: int | None = None) -> None:
+    """Make sure that all of `file` is on the disk, with the permissions `mode`.  OSError."""
     file.flush()
     if mode is not None:
         os.fchmod(file.fileno(), mode)
@@ -115,17 +180,17 @@ def _settle(file: BinaryIO, mode: int | None) -> None:
 def _replace(target: Path, data: bytes) -> None:
     """Write a draft beside the target, and give it the target's permissions and name."""
     draft, handle = _draft(target)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            _settle(file, stat.S_IMODE(target.stat().st_mode) if target.exists() else None)
-        _publish(draft, target, force=True)
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    with _drafted(draft, handle, target, force=True, mode=mode) as file:
+        file.write(data)
 
 
-def _publish(draft: Path, path: Path, *, force: bool) -> None:
+def publish(draft: Path, path: Path, *, force: bool) -> None:
+    """Give a settled draft its name, durably; only `force` takes the place of a file.  OSError.
+
+    Raises:
+        ConfigError: there is a file already.
+    """
     if force:
         draft.replace(path)
     else:

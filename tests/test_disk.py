@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ftjobs.disk import new_file, write_bytes, write_text
+from ftjobs.disk import new_file, write_bytes, write_text, written
 from ftjobs.errors import ConfigError, FtjobsError, UnreachableError
 
 
@@ -73,3 +73,13 @@ def test_a_file_is_replaced_whole_through_its_link(tmp_path: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     with pytest.raises(ConfigError):
         write_text(tmp_path / "missing" / "file", "x")
+
+
+def test_what_a_killed_run_left_is_not_written_through(tmp_path: Path) -> None:
+    path, other = tmp_path / "out", tmp_path / "other"
+    other.write_text("theirs")
+    (tmp_path / "out.part").symlink_to(other)
+    with written(path) as file:
+        file.write(b"mine")
+    assert (path.read_text(), other.read_text()) == ("mine", "theirs")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["other", "out"]

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ftjobs.disk import stored_by, written
 from ftjobs.errors import ConfigError
-from ftjobs.jobs.archive import stored_by, written
 from ftjobs.schema import ChatMessage, Sampling, Usage
 
 if TYPE_CHECKING:

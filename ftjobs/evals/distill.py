@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ftjobs.data import check
+from ftjobs.disk import stored_by, written
 from ftjobs.errors import ConfigError
 from ftjobs.evals.answers import StoredAnswer
-from ftjobs.jobs.archive import stored_by, written
 
 __all__ = ["distill", "require_replaceable", "training_row"]
 

@@ -13,16 +13,17 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from json import dumps
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ftjobs.backends.base import Downloads, Progress, Trainer
-from ftjobs.errors import ConfigError, FtjobsError
+from ftjobs.disk import PART, publish, settle, stored_by, written
+from ftjobs.errors import ConfigError
 from ftjobs.schema import Job
 
 __all__ = [
@@ -36,12 +37,8 @@ __all__ = [
     "folder_name",
     "json_bytes",
     "service_path",
-    "stored_by",
-    "write_bytes",
-    "written",
 ]
 
-PART = ".part"
 RESTS = 20  # seconds of other work for every second that writing the manifest takes
 LONGEST_ID, LONGEST_LABEL = 80, 60  # bytes; file systems take 255 for a name
 
@@ -184,7 +181,8 @@ class Archive:
     def save(self) -> None:
         """Write the manifest."""
         start = time.monotonic()
-        write_bytes(self.folder / "manifest.json", json_bytes(self.manifest, indent=1))
+        with written(self.folder / "manifest.json") as file:
+            file.write(json_bytes(self.manifest, indent=1))
         end = time.monotonic()
         self._rest_until = end + RESTS * (end - start)
 
@@ -198,7 +196,8 @@ class Archive:
         target = self.folder / path
         with stored_by(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, data)
+        with written(target) as file:
+            file.write(data)
         return Kept(path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
 
     def fetch(
@@ -274,63 +273,11 @@ def _download(backend: Trainer, file_id: str, target: Path, progress: Progress, 
             file.write(backend.content(file_id))
         elif not size or here != size:  # else only the name is missing
             backend.download(file_id, file, progress=progress)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(target)
-    _sync_folder(target.parent)
+        settle(file)
+    publish(part, target, force=True)
 
 
 # --- files ------------------------------------------------------------------------------------
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Make `path` hold `data`; see `written`."""
-    with written(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def written(path: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `path` when the block ends well: after a crash, `path` holds all of it
-    or what it held before.
-
-    Raises:
-        FtjobsError: it cannot be written, for example because the disk is full.
-    """
-    part = path.with_name(path.name + PART)
-    with stored_by(path):
-        try:
-            with part.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def stored_by(path: Path) -> Iterator[None]:
-    """Say what stands in the way of writing `path`."""
-    try:
-        yield
-    except FtjobsError:  # a lost connection is an OSError too
-        raise
-    except OSError as error:
-        raise FtjobsError(
-            f"{path}: {error.strerror or error}",
-            hint="What was written before is whole: run the same command again to go on.",
-        ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every system can sync a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def json_bytes(value: object, *, indent: int | None = None) -> bytes:

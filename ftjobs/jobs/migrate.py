@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from ftjobs.backends.base import Trainer
 from ftjobs.backends.results import plain_csv
+from ftjobs.disk import stored_by
 from ftjobs.errors import AuthError, BackendError, ConfigError, UnsupportedError
 from ftjobs.jobs.archive import (
     Archive,
@@ -30,7 +31,6 @@ from ftjobs.jobs.archive import (
     folder_name,
     json_bytes,
     service_path,
-    stored_by,
 )
 from ftjobs.jobs.patience import Patience
 from ftjobs.jobs.portable import job_toml
