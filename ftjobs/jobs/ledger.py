@@ -23,6 +23,19 @@ TABLES = (
     " job_id TEXT, at INTEGER NOT NULL, PRIMARY KEY (backend, identity))",
 )
 
+CANNOT_WRITE = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+PATIENCE = 30.0  # seconds for another process to end its transaction
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -110,7 +123,7 @@ class Ledger:
         """One short transaction, on disk when it ends."""
         with self._translated():
             self.home.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.home / "ledger.sqlite", timeout=30)) as db:
+            with closing(sqlite3.connect(self.home / "ledger.sqlite", timeout=PATIENCE)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 with db:
@@ -124,15 +137,21 @@ class Ledger:
             yield
         except sqlite3.DatabaseError as error:
             path = self.home / "ledger.sqlite"
-            hint = "Free the disk, or set FTJOBS_HOME to a folder that can be written."
-            if not isinstance(error, sqlite3.OperationalError):  # not a database, or a broken one
-                hint = f"Delete {path}: it is only a memory, the service knows its jobs."
-            raise StoreError(f"{path}: {error}", hint=hint) from None
+            raise StoreError(f"{path}: {error}", hint=_way_out(error, path)) from None
         except OSError as error:
             raise StoreError(
-                f"{self.home}: {error.strerror or error}",
+                f"{error.filename or self.home}: {error.strerror or error}",
                 hint="Set FTJOBS_HOME to a folder that can be written.",
             ) from None
+
+
+def _way_out(error: sqlite3.DatabaseError, path: Path) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits only refine it
+    if code in BUSY:
+        return "Another process holds it, perhaps a stopped one: let it go on, or end it."
+    if code in CANNOT_WRITE:
+        return "Free the disk, or set FTJOBS_HOME to a folder that can be written."
+    return f"Delete {path}: it is only a memory, the service knows its jobs."
 
 
 def _now() -> int:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,30 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     for act in acts:
         with pytest.raises(StoreError, match="FTJOBS_HOME"):
             act()
+
+
+def test_one_that_a_stopped_process_holds_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftjobs.jobs.ledger.PATIENCE", 0.1)
+    ledger = Ledger(tmp_path)
+    ledger.intend("b", "i")
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked") as caught:
+            ledger.intend("b", "i")
+    assert "Another process" in caught.value.hint
+
+
+def test_one_of_other_tables_may_be_deleted(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as newer:
+        newer.execute("CREATE TABLE intents (everything TEXT)")
+    with pytest.raises(StoreError, match="column") as caught:
+        Ledger(tmp_path).intent("b", "i")
+    assert "Delete" in caught.value.hint
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "locks").touch()
+    with pytest.raises(StoreError, match="locks: File exists"):
+        Ledger(tmp_path).alone("a", print).__enter__()
