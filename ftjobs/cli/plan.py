@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -112,6 +113,7 @@ def command(
         if not output.parent.is_dir():
             raise click.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
     plan = make_plan(app, source, options, priced=True)
+    _spare((source, *(file.path for file in plan.files.values())), outputs)
     kept = [output for output in outputs if not ci.is_comment(output)]
     for output in kept:
         write_plan(plan, output)
@@ -121,6 +123,15 @@ def command(
         check_sound(plan)
     if kept and not as_json:
         say(f"Carry it out: ftjobs apply {clean_line(str(kept[0]))}")
+
+
+def _spare(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Refuse an output that would take the place of what the plan was made from."""
+    for made_from, output in product(inputs, outputs):
+        if output.exists() and output.samefile(made_from):
+            raise click.BadParameter(
+                f"{output} is what the plan is made from", param_hint="--output"
+            )
 
 
 # --- from words to a plan -----------------------------------------------------------------------
@@ -198,7 +209,7 @@ def start(
         reporter = ci.Reporter(app, [job], outputs, cost=plan.cost)
         follow(app, job, display_for(app.settings, as_json=as_json), reporter)
         return
-    if not as_json:
+    if not as_json and not job.ended:
         say(f"Watch it: {attach_command(app, job.id)}")
     ci.report(app, [job], outputs, cost=plan.cost)
 

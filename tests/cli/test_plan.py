@@ -150,6 +150,18 @@ def test_a_plan_that_could_not_be_kept_is_refused_first(run: Run, place: str) ->
     assert (result.code, result.out) == (2, "")
 
 
+@pytest.mark.parametrize("name", ["train.jsonl", "job.toml", "link.json"])
+def test_a_plan_never_takes_the_place_of_what_it_is_made_from(run: Run, name: str) -> None:
+    Path("train.jsonl").write_bytes(Path(TRAIN).read_bytes())
+    Path("job.toml").write_text(f'model = "{MODEL}"\n[data]\ntrain = "train.jsonl"\n')
+    Path("link.json").symlink_to("train.jsonl")
+    before = Path(name).read_bytes()
+    result = run("plan", "job.toml", "-o", name)
+    assert result.code == 2
+    assert f"{name} is what the plan is made from" in result.err
+    assert Path(name).read_bytes() == before
+
+
 # --- cost -----------------------------------------------------------------------------------------
 
 
