@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -143,10 +143,15 @@ class AnswerFile:
             with stored_by(path):
                 # Unbuffered: what a full disk refused must not come back with a later line.
                 file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-            with file:
-                yield cls(path, file)
+            with file, closing(cls(path, file)) as answers:
+                yield answers
         finally:
             lock.release()
+
+    def close(self) -> None:
+        """Take no more answers, not even from a thread that comes late.  ValueError for them."""
+        with self._lock:
+            self._file.close()
 
     def __contains__(self, key: Key) -> bool:
         return key in self._places

@@ -8,10 +8,15 @@ is missing.
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from ftjobs.backends.base import Backend, Trainer
 from ftjobs.errors import (
@@ -33,6 +38,10 @@ __all__ = ["LIKELIEST", "Failure", "Rescue", "rescue", "shutdown_date", "with_sy
 LIKELIEST = Sampling(temperature=0)
 """The likeliest token every time, and no end but the model's own: a cut answer could not be asked
 for again."""
+
+GRACE = 3.0
+"""Seconds that an interrupted run waits for answers under way, which are paid for: a service may
+have asked one thread to wait for ten minutes."""
 
 HOPELESS = (AuthError, NotFoundError, QuotaError)
 """What every other prompt would meet too."""
@@ -181,35 +190,52 @@ class _Run:
         self, questions: Sequence[_Question], place: tuple[int, int], threads: int | None
     ) -> None:
         """Ask every question; the first hopeless error ends it, once all under way are stored."""
-        threads = threads or self._backend.capabilities.requests_at_once
+        threads = min(threads or self._backend.capabilities.requests_at_once, len(questions))
         self._patience = Patience(max(3, threads))
         self._progress(*place, 0)
-        with ThreadPoolExecutor(threads, thread_name_prefix="ftjobs-rescue") as pool:
-            try:
-                waiting: set[Future[_Outcome]] = set()
-                for question in questions:
-                    if len(waiting) >= 2 * threads:
-                        waiting = self._count(waiting, place)
-                    waiting.add(pool.submit(self._ask, question))
-                while waiting:
-                    waiting = self._count(waiting, place)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        todo, came = deque(questions), SimpleQueue[_Outcome | BaseException | None]()
+        for _ in range(threads):
+            # Daemons: at Ctrl-C nobody waits for a thread that was asked to come back in minutes.
+            threading.Thread(
+                target=self._work, args=(todo, came), name="ftjobs-rescue", daemon=True
+            ).start()
+        failures: list[BaseException] = []
+        try:
+            while threads:
+                outcome = came.get()
+                if outcome is None:
+                    threads -= 1
+                elif isinstance(outcome, BaseException):
+                    failures.append(outcome)
+                    todo.clear()
+                else:
+                    self._count(outcome, place)
+        except BaseException:
+            todo.clear()
+            _wait_for_ends(came, threads)
+            raise
+        if failures:
+            raise failures[0]
 
-    def _count(
-        self, waiting: set[Future[_Outcome]], place: tuple[int, int]
-    ) -> set[Future[_Outcome]]:
-        done, rest = wait(waiting, return_when=FIRST_COMPLETED)
-        for outcome in (each.result() for each in done):
-            self.fresh += outcome.answers
-            self.tokens_read += outcome.read
-            self.tokens_written += outcome.written
-            if outcome.failure:
-                self.failures.append(outcome.failure)
+    def _work(
+        self, todo: deque[_Question], came: SimpleQueue[_Outcome | BaseException | None]
+    ) -> None:
+        """Ask until nothing is left to do; a None says that this thread has ended."""
+        try:
+            for question in iter(partial(_first, todo), None):
+                came.put(self._ask(question))
+        except BaseException as error:  # noqa: BLE001 - it is raised by `ask_all`
+            came.put(error)
+        came.put(None)
+
+    def _count(self, outcome: _Outcome, place: tuple[int, int]) -> None:
+        self.fresh += outcome.answers
+        self.tokens_read += outcome.read
+        self.tokens_written += outcome.written
+        if outcome.failure:
+            self.failures.append(outcome.failure)
         tokens = self.tokens_read + self.tokens_written
         self._progress(place[0] + self.fresh, place[1], tokens)
-        return rest
 
     def _ask(self, question: _Question) -> _Outcome:
         outcome, missing = _Outcome(), question.samples
@@ -267,6 +293,20 @@ class _Run:
             usage=completion.usage if choice is _choices(completion)[0] else None,
             created=completion.created,
         )
+
+
+def _first(todo: deque[_Question]) -> _Question | None:
+    try:
+        return todo.popleft()
+    except IndexError:
+        return None
+
+
+def _wait_for_ends(came: SimpleQueue[_Outcome | BaseException | None], threads: int) -> None:
+    end = time.monotonic() + GRACE
+    with suppress(Empty):
+        while threads:
+            threads -= came.get(timeout=max(0, end - time.monotonic())) is None
 
 
 def _choices(completion: Completion) -> list[Choice]:

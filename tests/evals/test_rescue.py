@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -232,6 +234,30 @@ def stored(number: int, **fields: Any) -> StoredAnswer:
 
 
 LINES = [stored(number, answer=f"a{number} \u2028 日本語 \n").line() for number in range(3)]
+
+
+def test_ctrl_c_waits_for_no_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ftjobs.evals.rescue.GRACE", 0.1)
+    out, released = tmp_path / "answers.jsonl", threading.Event()
+
+    def slow(_model: str, messages: Sequence[ChatMessage]) -> str:
+        if messages[-1].content != "q0":
+            released.wait(20)  # as one that was asked to come back in minutes
+        return "yes"
+
+    def interrupted(done: int, _total: int, _tokens: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    backend = FakeBackend(models=("fake-base",), answers=slow)
+    with pytest.raises(KeyboardInterrupt):
+        rescue(backend, "fake-base", PROMPTS, out, threads=4, progress=interrupted)
+    assert time.monotonic() - start < 10
+    released.set()
+    while any(thread.name == "ftjobs-rescue" for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert [answer.messages[-1].content for answer in read_answers(out)] == ["q0"]
 
 
 @given(st.integers(0, sum(map(len, LINES))), st.integers(0, 3))
