@@ -10,7 +10,7 @@ __all__ = ["post_json"]
 
 
 def post_json(url: str, body: Mapping[str, object], *, deadline: float) -> None:
-    """Send `body` once.  The answer's body is not read; the URL, which may be a secret, not quoted.
+    """Send `body` once.  Neither what the answer says nor the URL, which may be secret, is told.
 
     Args:
         url: where to.

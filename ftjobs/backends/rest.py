@@ -88,7 +88,7 @@ class Rest:
         self._query = dict(profile.query)
         self._auth = profile.auth(key)
         self._secrets = profile.secrets(key)
-        self._timeout = timeout
+        self._timeout, self._deadline = timeout, timeout * DEADLINES
 
     def close(self) -> None:
         """Close the connections.  New ones are opened when they are needed."""
@@ -125,7 +125,7 @@ class Rest:
 
     def content(self, path: str) -> bytes:
         """The bytes at a path of the service; repeated by the policy."""
-        return self.read(lambda: self._call("GET", path).content)
+        return self.read(lambda: self._call("GET", path, streamed=True).content)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[Raw]:
         """Send an object, and read server-sent events of JSON objects until `[DONE]`.
@@ -169,7 +169,7 @@ class Rest:
     def signed_bytes(self, url: str) -> bytes:
         """The bytes at a signed URL, which never gets the key; repeated by the policy."""
         place = self._with_tls(url)
-        return self.read(lambda: self._call("GET", place, signed=True).content)
+        return self.read(lambda: self._call("GET", place, signed=True, streamed=True).content)
 
     def _with_tls(self, url: str) -> str:
         """`url`, if files may go there: it has TLS wherever the service itself has it."""
@@ -183,7 +183,7 @@ class Rest:
     def _client(self) -> Client:
         from ftjobs.backends.transport import open_client
 
-        return open_client(self._timeout, self._timeout * DEADLINES)
+        return open_client(self._timeout, self._deadline)
 
     def _json(self, method: str, path: str, **how: Any) -> Raw:
         found = self._parsed(method, path, **how)
@@ -205,17 +205,26 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
         expected: frozenset[int] = frozenset(),
+        streamed: bool = False,
         **content: Any,
     ) -> Response:
-        """Send one request.  `where` is a path of the service, or a whole URL if `signed`."""
+        """Send one request.  `where` is a path of the service, or a whole URL if `signed`.
+
+        `streamed` lets the answer be of any size.
+        """
+        from ftjobs.backends.transport import in_time
+
         with self._translated():
-            answer = self._client.request(
+            request = self._client.build_request(
                 method,
                 where if signed else f"{self._base_url}/{where}",
                 params=None if signed else {**self._query, **(query or {})},
                 headers=headers if signed else {**self._auth, **(headers or {})},
                 **content,
             )
+            answer = self._client.send(request, stream=streamed)
+            with in_time(self._deadline):
+                answer.read()
         if answer.status_code in expected or (answer.is_success and not expected):
             return answer
         raise self._refusal(answer, f"storage of {self.name}" if signed else self.name)
@@ -254,18 +263,16 @@ class Rest:
                 json={**body, "stream": True},
             )
             answer = self._client.send(request, stream=True)
-            if answer.is_success:
-                return answer
-            try:
-                answer.read()
-            finally:
-                answer.close()
+        if answer.is_success:
+            return answer
         raise self._refusal(answer, self.name)
 
     def _chunks(self, answer: Response) -> Iterator[Raw]:
+        from ftjobs.backends.transport import each_in_time
+
         try:
             with self._translated():
-                yield from self._events(answer)
+                yield from each_in_time(self._events(answer), self._deadline)
         finally:
             answer.close()
 

@@ -10,6 +10,7 @@ It imports httpx2, which costs a tenth of a second: import this module inside fu
 from __future__ import annotations
 
 import contextvars
+import math
 import queue
 import socket
 import ssl
@@ -17,18 +18,24 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import httpcore2
 import httpx2
 
 from ftjobs.errors import ConfigError
 
-__all__ = ["SLOWEST", "in_time", "open_client"]
+__all__ = ["SLOWEST", "each_in_time", "in_time", "open_client"]
+
+T = TypeVar("T")
 
 SLOWEST = 128 * 1024
 """Bytes a second: the deadline of a call grows by a second with each so many bytes that move, so
 that large files have their time, and trickling bytes gain none."""
+
+LARGEST = 64 << 20
+"""Bytes of an answer that is kept in memory, unpacked, or of one piece of a stream; an endless one
+ends here.  Files, which may be larger, are streamed."""
 
 MOST_REDIRECTS = 5
 SLICE = 16 * 1024  # one TLS record: what is written between two looks at the clock
@@ -51,7 +58,8 @@ def open_client(
     Args:
         timeout: seconds without a byte after which a call fails (`httpx2.TimeoutException`).
         deadline: seconds for a whole call, and one more for each `slowest` bytes that move.  A
-            streamed call (`stream=True`) has it up to the head of the answer; see `in_time`.
+            streamed call (`stream=True`) has it up to the head of the answer, and to the end of a
+            refusal; see `in_time`.
         slowest: bytes a second that a transfer must move to go on for ever.
         verify: as in httpx2.
 
@@ -89,6 +97,17 @@ def in_time(deadline: float, *, slowest: float = SLOWEST) -> Iterator[None]:
         yield
 
 
+def each_in_time(pieces: Iterator[T], deadline: float) -> Iterator[T]:
+    """`pieces`, read from a streamed call; each has `deadline` seconds and `LARGEST` bytes."""
+    end = object()
+    while True:
+        with _within(_Deadline(deadline, math.inf, LARGEST)):
+            piece: T | object = next(pieces, end)
+        if piece is end:
+            return
+        yield cast("T", piece)
+
+
 class _Client(httpx2.Client):
     def __init__(
         self, timeout: float, deadline: float, slowest: float, verify: ssl.SSLContext | bool
@@ -112,13 +131,27 @@ class _Client(httpx2.Client):
         """As in httpx2, in time, and with the key kept at home."""
         with _within(_Deadline(self._seconds, self._slowest)):
             for _ in range(MOST_REDIRECTS):
-                answer = super().send(request, stream=stream, auth=auth, follow_redirects=False)
+                answer = super().send(request, stream=True, auth=auth, follow_redirects=False)
                 following = _redirected(request, answer)
                 if following is None:
-                    return answer
+                    return answer if stream and answer.is_success else _whole(answer)
                 answer.close()
                 request = following
         raise httpx2.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
+
+
+def _whole(answer: httpx2.Response) -> httpx2.Response:
+    """The answer with its body, as `read` would leave it; httpx2 itself knows no limit."""
+    body = bytearray()
+    try:
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > LARGEST:
+                raise httpx2.ReadError(f"an answer of more than {LARGEST} bytes")
+    finally:
+        answer.close()
+    answer._content = bytes(body)
+    return answer
 
 
 def _redirected(request: httpx2.Request, answer: httpx2.Response) -> httpx2.Request | None:
@@ -152,8 +185,8 @@ def _is_home(here: httpx2.URL, there: httpx2.URL) -> bool:
 class _Deadline:
     """The end of the call that this thread is in."""
 
-    def __init__(self, seconds: float, slowest: float) -> None:
-        self._seconds, self._slowest = seconds, slowest
+    def __init__(self, seconds: float, slowest: float, largest: float = math.inf) -> None:
+        self._seconds, self._slowest, self._left = seconds, slowest, largest
         self._end = time.monotonic() + seconds
 
     def left(self, timeout: float | None, late: type[Exception]) -> float:
@@ -165,6 +198,9 @@ class _Deadline:
 
     def moved(self, size: int) -> None:
         self._end += size / self._slowest
+        self._left -= size
+        if self._left < 0:
+            raise httpcore2.ReadError(f"a piece of more than {LARGEST} bytes")
 
 
 _current: contextvars.ContextVar[_Deadline | None] = contextvars.ContextVar("deadline")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import httpx2
 import pytest
 
-from ftjobs.backends.transport import open_client
+from ftjobs.backends import transport
+from ftjobs.backends.transport import each_in_time, open_client
 from ftjobs.errors import ConfigError
 
 KEY = {"Authorization": "Bearer sk-secret", "api-key": "sk-secret", "Accept": "x/y"}
@@ -210,6 +213,63 @@ def test_bytes_that_move_have_their_time() -> None:
 
     with serving(answer) as server, closing(open_client(timeout=5, deadline=0.5)) as client:
         assert client.post(server.url, content=bytes(size)).content == bytes(size)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("status", [b"200 OK", b"500 Oh"])
+def test_an_endless_answer_ends(
+    monkeypatch: pytest.MonkeyPatch, status: bytes, packed: bool
+) -> None:
+    monkeypatch.setattr(transport, "LARGEST", 1 << 20)
+    body = gzip.compress(bytes(2 << 20)) if packed else bytes(65536)
+
+    def answer(server: Server, connection: socket.socket) -> None:
+        server.head(connection)
+        encoding = b"Content-Encoding: gzip\r\n" * packed
+        connection.sendall(b"HTTP/1.1 %b\r\n%bConnection: close\r\n\r\n" % (status, encoding))
+        while not server.stopping.is_set():
+            connection.sendall(body)
+
+    with serving(answer) as server, closing(open_client(5, 60)) as client:
+        with pytest.raises(httpx2.ReadError, match="more than"):
+            client.get(server.url)
+        if status == b"200 OK":
+            with client.stream("GET", server.url) as stream:  # files may be larger
+                assert sum(map(len, islice(stream.iter_bytes(65536), 32))) == 2 << 20
+
+
+def test_a_refusal_of_a_stream_has_a_deadline_too() -> None:
+    with serving(slow_error) as server, closing(open_client(5, 0.25)) as client:
+        began = time.monotonic()
+        with pytest.raises(httpx2.TimeoutException), client.stream("GET", server.url):
+            pass
+        assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize("piece", [b"data: " + b"x" * 65536, b"x" * 40, b": ping\n\n"])
+def test_each_piece_of_a_stream_has_its_time_and_size(
+    monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    monkeypatch.setattr(transport, "LARGEST", 1 << 20)
+
+    def answer(server: Server, connection: socket.socket) -> None:
+        server.head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for number in range(3):  # later than one deadline, all in all
+            server.stopping.wait(0.4)
+            connection.sendall(b"data: %d\n\n" % number)
+        while not server.stopping.wait(0.001):
+            connection.sendall(piece)
+
+    told: list[str] = []
+    with serving(answer) as server, closing(open_client(5, 5)) as client:
+        began = time.monotonic()
+        with client.stream("GET", server.url) as stream:
+            events = each_in_time(iter(httpx2.EventSource(stream)), 1.0)
+            with pytest.raises((httpx2.ReadError, httpx2.ReadTimeout)):
+                told.extend(event.data for event in events)
+        assert told == ["0", "1", "2"]
+        assert time.monotonic() - began < 4.0
 
 
 def test_a_stream_has_a_deadline_for_its_opening_only() -> None:

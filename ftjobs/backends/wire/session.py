@@ -114,8 +114,8 @@ class Session:
         """A file's bytes, by the policy."""
 
         def attempt() -> bytes:
-            with self._translated():
-                return bytes(self.api.files.content(file_id).content)
+            with self.streamed_content(file_id, {}) as answer:
+                return answer.read()
 
         return self.retry.call(attempt, on=TRANSIENT)
 
@@ -179,8 +179,10 @@ class Session:
             )
 
     def _chunks(self, chunks: Any) -> Iterator[Raw]:
+        from ftjobs.backends.transport import each_in_time
+
         with self._translated(), chunks:
-            for chunk in chunks:
+            for chunk in each_in_time(iter(chunks), self._deadline):
                 if not isinstance(chunk, Mapping):
                     raise ServiceError(f"{self.name}: a piece of the stream is no object")
                 yield chunk
