@@ -16,7 +16,7 @@ import click
 from ftjobs.cli.app import App
 from ftjobs.cli.show import can_redraw, clean_line, emit, span, when
 from ftjobs.config import Settings
-from ftjobs.errors import BackendError
+from ftjobs.errors import BackendError, NotFoundError
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import Tick, has_ended
 from ftjobs.reports.cells import cut, pad
@@ -168,6 +168,10 @@ class Plain(Quiet):
 
     def _trouble(self, tick: Tick, now: int) -> None:
         """Say when trouble lasts, and when the last job's is over; what passes is not told."""
+        if isinstance(tick.problem, NotFoundError):
+            self.troubled.pop(tick.job.id, None)
+            self._line(now, trouble(tick.problem), tick.job)
+            return
         if tick.problem is None:
             self.troubled.pop(tick.job.id, None)
             if self.told_trouble and not self.troubled:
@@ -198,6 +202,8 @@ def may_colour() -> bool:
 
 def trouble(problem: BackendError) -> str:
     """What is wrong, and how long the service wants to be left alone."""
+    if isinstance(problem, NotFoundError):
+        return f"gone: {problem.message}"
     asked = problem.retry_after or 0.0
     waits = f" (the service asks to wait {span(min(asked, 86400))})" if asked >= LASTING else ""
     return f"no answer, trying on: {problem.message}{waits}"

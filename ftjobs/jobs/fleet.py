@@ -42,6 +42,9 @@ def follow_all(
     that is not done yet.  Cycles follow each other as fast as `follow` looks, but no faster than
     8 requests a second: 200 running jobs have a cycle of 13 seconds.
 
+    A job that is gone has a last tick, whose problem is a NotFoundError; the others are watched
+    on.
+
     Args:
         backend: where the jobs run.
         jobs: the jobs, or their ids.
@@ -55,7 +58,8 @@ def follow_all(
 
     Raises:
         ConfigError: neither jobs nor metadata were given, or both.
-        NotFoundError: a job is not there, or no job carries the metadata.
+        NotFoundError: a job is not there, or no job carries the metadata.  If the job was there
+            once, this comes after all others have ended.
         WatchTimeout: the time is up and a job has not ended; `error.job` is the first of them.
         BackendError: nothing can be read at all, or may not be read.
     """
@@ -68,7 +72,7 @@ def follow_all(
         began = now()
         yield from fleet.cycle()
         if fleet.done:
-            return
+            break
         pause = rhythm.pause(fleet.problem, moved=fleet.moved)
         if fleet.problem is None:  # from start to start, a little early: two cycles are in time
             interval = max(pause, fleet.requests / RATE) * (0.95 - jitter() / 10)
@@ -80,8 +84,10 @@ def follow_all(
             yield from fleet.cycle()
         fleet.check_found()
         if running := fleet.running:
-            raise timed_out(running, timeout)
-        return
+            raise timed_out(running, timeout, fleet.problem)
+        break
+    if fleet.gone:
+        raise fleet.gone[0]
 
 
 class _Fleet:
@@ -99,6 +105,7 @@ class _Fleet:
         self.moved = False
         self.problem: BackendError | None = None
         self.requests = 0.0
+        self.gone: list[NotFoundError] = []
         self._backend, self._metadata = backend, metadata
         self._now, self._wall = now, wall
         self._grace = Grace(backend.capabilities.list_lag, now)
@@ -123,7 +130,8 @@ class _Fleet:
     @property
     def running(self) -> list[Job]:
         """Those that have not ended."""
-        return [each.job for each in self._all.values() if each.job and not each.ended]
+        unfinished = (each for each in self._all.values() if not (each.ended or each.done))
+        return [each.job for each in unfinished if each.job]
 
     @property
     def last_events(self) -> float | None:
@@ -146,7 +154,7 @@ class _Fleet:
         """Look at all that are not done: one tick of each."""
         self.moved, self.problem, self.requests = False, None, 0.0
         try:
-            self._observe()
+            yield from self._observe()
         except PASSING as error:
             self.problem = error
             seen = [Tick(each.job, problem=error) for each in self.live if each.job is not None]
@@ -174,11 +182,12 @@ class _Fleet:
         self.moved = self.moved or had_moved or bool(events)
         return Tick(job, events, last=watched.done)
 
-    def _observe(self) -> None:
+    def _observe(self) -> Iterator[Tick]:
         """Learn every job's state: from the list, and one by one what the list lacks.
 
         In every cycle one is asked for by itself, each in turn: a list may be a stale copy, and
-        a look at a local job looks after its worker.
+        a look at a local job looks after its worker.  The ticks are the last of jobs that are
+        gone.
         """
         live = [each for each in self._all.values() if not each.done]
         with at_most(PATIENCE) if live and all(each.job for each in live) else nullcontext():
@@ -191,7 +200,14 @@ class _Fleet:
         for number, each in enumerate(live):
             if number == turn or each.id not in listed:
                 self.requests += 1
-                each.observe(each.retrieve())
+                try:
+                    each.observe(each.retrieve())
+                except NotFoundError as error:
+                    if each.job is None:
+                        raise  # it was never there: a typing mistake
+                    each.done = True
+                    self.gone.append(error)
+                    yield Tick(each.job, problem=error)
             else:
                 each.observe(listed[each.id])
 

@@ -116,7 +116,7 @@ def follow(
         if rhythm.rest(pause, tick.problem, last_events=watched.last_events):
             continue
         if not watched.ended:
-            raise timed_out([tick.job], timeout)
+            raise timed_out([tick.job], timeout, tick.problem)
         if tick.problem is None:
             watched.hurry()
             yield _look(watched)
@@ -247,11 +247,15 @@ def check_all_succeeded(jobs: Sequence[Job]) -> None:
     raise kind(f"{len(others)} of {len(jobs)} jobs did not succeed: {named}{more}", job=first)
 
 
-def timed_out(running: Sequence[Job], timeout: float | None) -> WatchTimeout:
-    """The error that says which jobs still run after `timeout` seconds."""
+def timed_out(
+    running: Sequence[Job], timeout: float | None, problem: BackendError | None
+) -> WatchTimeout:
+    """The error that says which jobs still run after `timeout` seconds, as far as is known."""
     job = running[0]
     if len(running) == 1:
         message = f"job {job.id} is still {job.status} after {timeout:g} s"
     else:
         message = f"{len(running)} jobs still run after {timeout:g} s, among them {job.id}"
+    if problem is not None:
+        message += f", as last seen; there is no answer now: {problem.message}"
     return WatchTimeout(message, job=job, hint=f"Look again: ftjobs watch {job.id}")

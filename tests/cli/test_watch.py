@@ -169,6 +169,14 @@ def test_troubles_are_told_once_and_passed(
     assert result.out.count("Z  back") == 1
 
 
+def test_a_job_that_is_gone_is_told_at_once(
+    capsys: pytest.CaptureFixture[str], backend: FakeBackend, job: Job
+) -> None:
+    Plain(names=Names()).show(Tick(job, problem=NotFoundError("no job x")), Progress(job))
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("gone: no job x")
+
+
 def test_text_of_a_service_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
     job = Job(id="j", created_at=0, status="running", model="m", training_file="f")
     event = Event(id="e", created_at=0, message="\x1b[2Jevil\nline", level="warn")
@@ -249,6 +257,8 @@ def test_many_jobs_that_still_run_are_8(run: Run, backend: FakeBackend, three: l
     result = run("watch", *(job.id for job in three), "--timeout", "0.3")
     assert result.code == 8
     assert "2 jobs still run after 0.3 s" in result.err
+    elsewhere = run("--backend", "local", "watch", three[0].id, "--timeout", "0")
+    assert elsewhere.err.endswith(f"Look again: ftjobs --backend local watch {three[0].id}\n")
 
 
 def test_jobs_and_metadata_exclude_each_other(run: Run, job: Job) -> None:

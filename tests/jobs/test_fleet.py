@@ -171,6 +171,31 @@ def test_a_typing_mistake_is_said_at_once(clock: Clock) -> None:
     assert clock.rests == []
 
 
+def test_a_job_that_is_deleted_ends_no_watch_of_the_others(clock: Clock) -> None:
+    class Deleting(Hostile):
+        def retrieve(self, job_id: str) -> Job:
+            if job_id == "b" and self.clock.time > 60:
+                raise NotFoundError("no job b")
+            return super().retrieve(job_id)
+
+        def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
+            listed = super().jobs(metadata=metadata)
+            return (job for job in listed if job.id != "b" or self.clock.time <= 60)
+
+    lives = [steady(name, seconds=300) for name in "abc"]
+    backend = Deleting(lives, clock, random.Random(1), faults=0, stale=0)
+    clock.time = 1
+    ticks: list[Tick] = []
+    with pytest.raises(NotFoundError, match="no job b"):
+        ticks.extend(tick for tick in watch(backend, clock, *"abc"))
+    assert [tick.job.id for tick in ticks if isinstance(tick.problem, NotFoundError)] == ["b"]
+    assert {tick.job.id for tick in ticks if tick.last} == {"a", "c"}
+    others = [name for name in all_ids(backend) if not name.startswith("b-")]
+    assert [name for name in sorted(given_ids(ticks)) if not name.startswith("b-")] == sorted(
+        others
+    )
+
+
 def test_a_timeout_names_what_still_runs(clock: Clock) -> None:
     backend = calm(clock, *(steady(name, seconds=1000) for name in "abc"), steady("d", seconds=5))
     with pytest.raises(WatchTimeout, match="3 jobs still run after 60 s") as caught:
@@ -194,6 +219,14 @@ def test_a_timeout_just_after_the_end_reads_the_last_events(clock: Clock) -> Non
     ticks = list(watch(backend, clock, "a", timeout=22))
     assert sorted(given_ids(ticks)) == sorted(all_ids(backend))
     assert clock.time == 22
+
+
+def test_a_timeout_in_an_outage_says_how_old_its_news_is(clock: Clock) -> None:
+    backend = Hostile(
+        [steady("a", seconds=900)], clock, random.Random(1), faults=0, stale=0, outage=(100, 700)
+    )
+    with pytest.raises(WatchTimeout, match=r"a is still running after 200 s, as last seen; .*: "):
+        list(watch(backend, clock, "a", timeout=200))
 
 
 def test_permanent_errors_end_it_at_once(clock: Clock) -> None:

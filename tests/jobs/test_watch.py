@@ -226,6 +226,13 @@ def test_a_retry_after_beyond_the_timeout_ends_the_watch_without_another_look(
     assert (clock.time, backend.looks) == (30, [])
 
 
+def test_a_timeout_in_an_outage_says_how_old_its_news_is(clock: Clock) -> None:
+    backend = Lagging((job_in("running"), []), *[UnreachableError("no route")] * 99)
+    said = "job j is still running after 9 s, as last seen; there is no answer now: no route"
+    with pytest.raises(WatchTimeout, match=said):
+        list(follow(backend, "j", clock, timeout=9))
+
+
 def test_a_timeout_of_nothing_looks_once(clock: Clock) -> None:
     with pytest.raises(WatchTimeout):
         list(follow(Scripted((job_in("queued"), [])), "j", clock, timeout=0))
