@@ -63,7 +63,9 @@ class Seconds(click.FloatRange):
     callback=fields.pairs,
     help="Instead of JOB: all jobs that carry it, also those created meanwhile.",
 )
-@click.option("--timeout", type=Seconds(min=0), metavar="SECONDS", help="Then exit 8.")
+@click.option(
+    "--timeout", type=Seconds(min=0), metavar="SECONDS", help="Stop watching then: exit 8."
+)
 @click.option("--once", is_flag=True, help="Look once, and leave: exit 8 if a job still runs.")
 @click.option(
     "--every",
@@ -190,6 +192,7 @@ class Session:
                     self._take(tick)
         except WatchTimeout as error:
             late = error
+            late.hint = f"Look again: {self._again()}"
         except KeyboardInterrupt:
             self._leave()
             raise
@@ -252,10 +255,15 @@ class Session:
         running = [clean_line(job.id) for job in self._running()]
         named = running[0] if len(running) == 1 else f"{len(running)} jobs"
         what = f"job {named} goes on" if len(running) == 1 else f"{named} go on"
+        return f"Stopped watching; {what}. Watch again:\n  {self._again()}"
+
+    def _again(self) -> str:
+        """The command that watches from here what still runs."""
+        running = [job.id for job in self._running()]
         pairs = [f"--metadata={key}={value}" for key, value in (self.metadata or {}).items()]
         again = attach_command(self.app, *(pairs or running[:NAMED]))
         more = " …" if not pairs and len(running) > NAMED else ""
-        return f"Stopped watching; {what}. Watch again:\n  {again}{more}"
+        return f"{again}{more}"
 
 
 def _cancelled(cancel: Callable[[Job], Job], job: Job) -> str:

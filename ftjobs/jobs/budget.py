@@ -159,7 +159,10 @@ def check_budget(cost: Cost | None, max_cost: float | None, allow_unknown: bool 
         reason = getattr(cost, "unknown", "") or "no price is known"
         raise CostError(
             f"nobody knows what this job costs ({reason}); it may cost {dollars(max_cost)}",
-            hint="Write the price down in prices.toml, or allow it with --allow-unknown-cost.",
+            hint=(
+                "Write the price into prices.toml in $FTJOBS_HOME, or allow it with "
+                "--allow-unknown-cost."
+            ),
         )
     if most > max_cost:
         expected = dollars(cost.usd or 0.0)

@@ -144,7 +144,11 @@ def _model(service: str, name: str, models: Mapping[str, Model], today: dt.date)
         yield Note(
             level="error" if service in LISTS_ALL else "warning",
             text=f"{service} lists no model {name}",
-            hint=f"Did you mean {' or '.join(close)}?" if close else "See: ftjobs models list",
+            hint=(
+                f"Did you mean {' or '.join(close)}?"
+                if close
+                else f"See: ftjobs --backend {service} models list"
+            ),
         )
         return
     end = _date(model.shutdown_date)

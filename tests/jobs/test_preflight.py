@@ -163,7 +163,9 @@ def test_a_model_that_the_service_does_not_have(train: PlannedFile) -> None:
     level, text, hint = only(notes(shop(), train, model="gpt-4o-mimi"))
     assert (level, hint) == ("error", f"Did you mean {MODEL}?")
     assert "gpt-4o-mimi" in text
-    assert only(notes(shop(), train, model="zzz"))[2] == "See: ftjobs models list"
+    assert only(notes(shop(), train, model="zzz"))[2] == (
+        f"See: ftjobs --backend {shop().name} models list"
+    )
 
 
 def test_a_service_whose_list_may_leave_models_out(train: PlannedFile) -> None:

@@ -574,7 +574,10 @@ class Store:
     def _job_row(self, job_id: str) -> sqlite3.Row:
         rows = self._rows("SELECT * FROM jobs WHERE id = ?", job_id)
         if not rows:
-            raise NotFoundError(f"no job {job_id!r} in {self.home}", hint="See: ftjobs jobs list")
+            raise NotFoundError(
+                f"no job {job_id!r} in {self.home}",
+                hint="See: ftjobs jobs list; the job of a service needs --backend NAME.",
+            )
         return rows[0]
 
 

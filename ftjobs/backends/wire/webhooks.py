@@ -70,7 +70,8 @@ def _key(secret: str) -> bytes:
             key = b""
     if not key:
         raise ConfigError(
-            "the webhook's secret is none", hint="It is whsec_ and base64, as the service shows it."
+            "the webhook's secret cannot be read",
+            hint="It is whsec_ and base64: copy it as the service shows it.",
         )
     return key
 
