@@ -192,9 +192,14 @@ class Rest:
         return found
 
     def _parsed(self, method: str, path: str, **how: Any) -> object:
-        answer = self._call(method, path, **how)
-        with self._translated():
-            return json.loads(answer.content)
+        return self._json_of(self._call(method, path, **how).content)
+
+    def _json_of(self, text: str | bytes) -> object:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
+            words = f"{self.name} answered what is no JSON: {type(error).__name__}"
+            raise ServiceError(words) from None
 
     def _call(
         self,
@@ -245,8 +250,6 @@ class Rest:
             yield
         except FtjobsError:
             raise
-        except RecursionError:
-            raise ServiceError(f"{self.name} answered JSON that is nested too deeply") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError) as error:
             # Not chained: the original may quote a signed URL, or the service, which has the key.
             raise translation(error, self.name, *self._secrets) from None
@@ -282,7 +285,7 @@ class Rest:
         for event in httpx2.EventSource(answer):
             if event.data == "[DONE]":
                 return
-            chunk = json.loads(event.data)
+            chunk = self._json_of(event.data)
             if not isinstance(chunk, Mapping):
                 raise ServiceError(f"{self.name}: a piece of the stream is no object")
             if chunk.get("error"):

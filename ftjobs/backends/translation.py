@@ -73,8 +73,9 @@ UNSENT = frozenset(
 )
 """Errors of httpx2 after which not one byte of the request has reached the service."""
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
-UNSURE = frozenset({408})
-"""Refusals after which the service may still be at work: gateways answer 408 for it."""
+UNSURE = frozenset({303, 408})
+"""Answers after which the service may have acted, or still be at work: 303 says that the outcome is
+elsewhere (RFC 9110, 15.4.4), and gateways answer 408 for a slow service."""
 LONGEST_MESSAGE = 500
 SHORTEST_SECRET = 6  # services on one's own machine take "x" or "none", which words may hold
 
@@ -88,15 +89,17 @@ def translation(error: Exception, name: str, *secrets: str) -> BackendError:
         return refusal(int(response.status_code), response.headers, said, name, *secrets)
     ancestry = (cls.__name__ for cls in type(error).__mro__)
     kind = next(ERRORS[cls] for cls in ancestry if cls in ERRORS)
-    code = _word(getattr(error, "code", None))
-    if QUOTA_CODES & {code, getattr(error, "type", None)}:
+    code, word, param = (
+        _word(getattr(error, field, None), secrets) for field in ("code", "type", "param")
+    )
+    if QUOTA_CODES & {code, word}:
         kind = QuotaError
     text = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
     return kind(
         f"{name}: {_line(text, secrets) or 'no words'}",
         hint=_hint(kind, None, name),
         code=code,
-        param=_word(getattr(error, "param", None)),
+        param=param,
         acted=False if _was_unsent(error, kind) else None,
     )
 
@@ -112,7 +115,7 @@ def refusal(
     outer = body if isinstance(body, Mapping) else {}
     said = outer.get("error", outer)
     said = said if isinstance(said, Mapping) else {"message": said}
-    code, word = (_word(said.get(field)) for field in ("code", "type"))
+    code, word, param = (_word(said.get(field), secrets) for field in ("code", "type", "param"))
     kind = REFUSALS.get(status) or (ServiceError if status >= 500 else InvalidRequestError)
     if QUOTA_CODES & {code, word}:
         kind = QuotaError
@@ -122,8 +125,8 @@ def refusal(
         hint=_hint(kind, status, name),
         status=status,
         code=code or word,
-        param=_word(said.get("param")),
-        request_id=headers.get("x-request-id"),
+        param=param,
+        request_id=_word(headers.get("x-request-id"), secrets),
         retry_after=_retry_after(headers),
         acted=False if 300 <= status < 500 and status not in UNSURE else None,
         should_retry=_should_retry(headers),
@@ -132,8 +135,8 @@ def refusal(
     return error
 
 
-def _word(value: object) -> str | None:
-    return None if value is None or value == "" else str(value)
+def _word(value: object, secrets: Iterable[str]) -> str | None:
+    return None if value is None or value == "" else _line(str(value), secrets)
 
 
 def _line(text: str, secrets: Iterable[str]) -> str:

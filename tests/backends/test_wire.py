@@ -30,7 +30,7 @@ from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.opening import open_hosted
 from ftjobs.backends.profiles import ANY_URL, Profile
 from ftjobs.backends.retry import RetryPolicy
-from ftjobs.backends.translation import ERRORS, _retry_after, translation
+from ftjobs.backends.translation import ERRORS, _retry_after, refusal, translation
 from ftjobs.backends.wire import WireBackend
 from ftjobs.errors import (
     AuthError,
@@ -256,6 +256,7 @@ ACTED: list[tuple[dict[str, Any], bool | None]] = [
     ({"status": 404}, False),
     ({"status": 409}, False),
     ({"status": 429}, False),
+    ({"status": 303, "headers": {"location": "/v1/elsewhere"}}, None),
     ({"status": 307}, False),
     ({"status": 408}, None),
     ({"status": 500}, None),
@@ -488,6 +489,15 @@ def test_a_key_that_a_service_quotes_is_not_passed_on(
     for text in (str(error), repr(error), repr(backend), str(pickle.dumps(error)), caplog.text):
         assert wrong not in text
     assert error.__suppress_context__
+
+
+@pytest.mark.parametrize("field", ["message", "code", "type", "param", "detail"])
+def test_no_field_of_a_refusal_passes_a_key_on(field: str) -> None:
+    said: dict[str, Any] = {"error": {field: f"wrong: {KEY}"}}
+    told = refusal(400, {"x-request-id": KEY}, said, "test", KEY)
+    in_a_stream = openai.APIError("no", httpx2.Request("GET", "http://h/"), body=said["error"])
+    for error in (told, translation(in_a_stream, "test", KEY)):
+        assert KEY not in str(pickle.dumps(error))
 
 
 def test_a_key_that_is_no_secret_leaves_words_as_they_are() -> None:
@@ -768,7 +778,10 @@ def test_a_cut_stream_is_an_error(world: World, cut: int, lost: str) -> None:
     assert all(delta.finish_reason is None for delta in got)
 
 
-@pytest.mark.parametrize("piece", ["{", "[]", '{"error": {"message": "overloaded"}}'])
+GARBLED = ["{", "[]", "9" * 5000, '{"error": {"message": "overloaded", "type": {"a": 1}}}']
+
+
+@pytest.mark.parametrize("piece", GARBLED)
 def test_a_garbled_stream_is_an_error(world: World, piece: str) -> None:
     world.service.fault("POST", "/chat/completions", body=f"data: {piece}\n\n".encode())
     with pytest.raises(ServiceError):

@@ -182,10 +182,14 @@ class Session:
         from ftjobs.backends.transport import each_in_time
 
         with self._translated(), chunks:
-            for chunk in each_in_time(iter(chunks), self._deadline):
-                if not isinstance(chunk, Mapping):
-                    raise ServiceError(f"{self.name}: a piece of the stream is no object")
-                yield chunk
+            try:
+                for chunk in each_in_time(iter(chunks), self._deadline):
+                    if not isinstance(chunk, Mapping):
+                        raise ServiceError(f"{self.name}: a piece of the stream is no object")
+                    yield chunk
+            except ValueError as error:
+                words = f"{self.name}: a piece of the stream is no JSON: {type(error).__name__}"
+                raise ServiceError(words) from None
 
     # --- the SDK ------------------------------------------------------------------------------
 
