@@ -21,6 +21,8 @@ TABLES = (
     " file_id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (backend, sha256))",
     "CREATE TABLE IF NOT EXISTS intents (backend TEXT NOT NULL, identity TEXT NOT NULL,"
     " job_id TEXT, at INTEGER NOT NULL, PRIMARY KEY (backend, identity))",
+    "CREATE TABLE IF NOT EXISTS others (backend TEXT NOT NULL, content TEXT NOT NULL,"
+    " identity TEXT NOT NULL, PRIMARY KEY (backend, content))",
 )
 
 CANNOT_WRITE = frozenset(
@@ -71,19 +73,38 @@ class Ledger:
         found = self._one(sql, backend, identity)
         return None if found is None else Intent(found[0])
 
-    def intend(self, backend: str, identity: str) -> None:
-        """A job is about to be sent.  On disk when this returns."""
+    def intend(self, backend: str, identity: str, content: str) -> None:
+        """A job is about to be sent.  On disk when this returns.
+
+        `content` is the identity of its content, another one if it is another job of the same.
+        """
+        if identity != content:
+            self._write(
+                "INSERT OR REPLACE INTO others VALUES (?, ?, ?)", backend, content, identity
+            )
         sql = "INSERT OR REPLACE INTO intents VALUES (?, ?, NULL, ?)"
         self._write(sql, backend, identity, _now())
+
+    def another(self, backend: str, content: str) -> str | None:
+        """The identity of another job of this content whose submission came to no end."""
+        sql = "SELECT identity FROM others WHERE backend=? AND content=?"
+        found = self._one(sql, backend, content)
+        return None if found is None else found[0]
 
     def remember_job(self, backend: str, identity: str, job_id: str) -> None:
         """The job of this identity is this one."""
         sql = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)"
         self._write(sql, backend, identity, job_id, _now())
 
+    def settle(self, backend: str, identity: str, job_id: str) -> None:
+        """The submission has come to its end: with this job."""
+        self.remember_job(backend, identity, job_id)
+        self._write("DELETE FROM others WHERE backend=? AND identity=?", backend, identity)
+
     def forget(self, backend: str, identity: str) -> None:
         """Nothing was sent after all."""
         self._write("DELETE FROM intents WHERE backend=? AND identity=?", backend, identity)
+        self._write("DELETE FROM others WHERE backend=? AND identity=?", backend, identity)
 
     @contextmanager
     def alone(self, identity: str, say: Callable[[str], None]) -> Iterator[None]:

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,14 @@ from ftjobs.backends.retry import PERMANENT, RetryPolicy
 from ftjobs.data import Dataset, read
 from ftjobs.data.cost import Price
 from ftjobs.data.targets import TARGETS
-from ftjobs.errors import ConfigError, DatasetError, FtjobsError, NotFoundError, StalePlanError
+from ftjobs.errors import (
+    ConfigError,
+    DatasetError,
+    FtjobsError,
+    NotFoundError,
+    StalePlanError,
+    StoreError,
+)
 from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
@@ -31,7 +38,7 @@ from ftjobs.jobs.files import ensure_file, find_file, sha256_of
 from ftjobs.jobs.identity import adoptable, ended_in_vain, identity_of, jobs_of, mark
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.preflight import Note, preflight
-from ftjobs.schema import Hyperparameters, Job, JobSpec
+from ftjobs.schema import IDENTITY, Hyperparameters, Job, JobSpec
 
 Source = Dataset | Path | str
 """A checked dataset, or the path of one to check."""
@@ -124,7 +131,8 @@ def plan_job(
         allow_unknown_cost: let a job of unknown price start all the same.
         priced: whether to estimate the cost, which counts tokens; `max_cost` asks for it too.
         prices: by model (`ftjobs.data.cost.load_prices`); None takes those that ship with ftjobs.
-        again: another job, even where one with this content exists.
+        again: another job, even where one with this content exists.  If that was interrupted, the
+            ledger knows, and the other job is made once.
         fields: the rest of the job.
 
     Raises:
@@ -144,10 +152,13 @@ def plan_job(
             validation, datasets["validation_file"], backend, ledger
         )
     spec = spec.model_copy(update={field: str(file.path) for field, file in files.items()})
-    hashes = [file.sha256 for file in files.values()]
-    identity = identity_of(spec, *hashes, salt=secrets.token_hex(8) if again else "")
+    identity = _identity(spec, files)
+    if again:
+        # One that was interrupted is gone on with: it may be there, and paid for.
+        begun = ledger.another(backend.name, identity) if ledger else None
+        identity = begun or _identity(spec, files, salt=secrets.token_hex(8))
     mark(spec, identity, backend.capabilities)  # refuses now what would be refused later
-    existing = None if again else adoptable(_found(backend, identity, ledger))
+    existing = adoptable(_found(backend, identity, ledger))
     plan = Plan(
         created_at=int(time.time()),
         backend=backend.name,
@@ -243,6 +254,11 @@ def _draft(hyperparameters: Mapping[str, Any], fields: Mapping[str, Any]) -> Job
     return build(JobSpec, {**given, "training_file": "to upload", "hyperparameters": chosen})
 
 
+def _identity(spec: JobSpec, files: Mapping[str, PlannedFile], *, salt: str = "") -> str:
+    hashes = {field: file.sha256 for field, file in files.items()}
+    return identity_of(spec, hashes["training_file"], hashes.get("validation_file"), salt=salt)
+
+
 def _planned(
     source: Source, dataset: Dataset, backend: Trainer, ledger: Ledger | None
 ) -> PlannedFile:
@@ -304,7 +320,9 @@ def _found(backend: Trainer, identity: str, ledger: Ledger | None) -> list[Job]:
     known = intent and intent.job_id
     if known and known not in {job.id for job in found}:  # lists lag
         with suppress(NotFoundError):  # deleted, or another account's
-            found.append(backend.retrieve(known))
+            job = backend.retrieve(known)
+            if job.metadata.get(IDENTITY, identity) == identity:  # no new service's with an old id
+                found.append(job)
     return found
 
 
@@ -313,15 +331,35 @@ def _found(backend: Trainer, identity: str, ledger: Ledger | None) -> list[Job]:
 
 def _adopted(job: Job, plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
     """The job with this content that exists already, its doubles cancelled."""
+    is_another = plan.identity != _identity(plan.spec, plan.files)
     creation.say(
-        f"job {job.id} with this content exists ({job.status}): adopted; --again makes another"
+        f"job {job.id} with this content exists ({job.status}): adopted"
+        + ("" if is_another else "; ftjobs submit --again makes another")
     )
     if job.status == "succeeded" and not job.fine_tuned_model:
         creation.say("its model is gone")
+    return _settled(job, plan, ledger, creation)
+
+
+def _settled(job: Job, plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
+    """`job`, or the one that it is a double of, remembered."""
+    if ledger is None:
+        return creation.without_double(job)
+    with _as_far_as_possible(creation.say):
+        ledger.remember_job(plan.backend, plan.identity, job.id)
     kept = creation.without_double(job)
-    if ledger is not None:
-        ledger.remember_job(plan.backend, plan.identity, kept.id)
+    with _as_far_as_possible(creation.say):
+        ledger.settle(plan.backend, plan.identity, kept.id)
     return kept
+
+
+@contextmanager
+def _as_far_as_possible(say: Say) -> Iterator[None]:
+    """Write to the ledger; that it cannot be written must not hide a job that is paid for."""
+    try:
+        yield
+    except StoreError as error:
+        say(f"not remembered here: {error.message}")
 
 
 def check_sound(plan: Plan) -> None:
@@ -351,17 +389,15 @@ def _created(plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
         return creation.without_double(creation.job())
     intent = ledger.intent(plan.backend, plan.identity)
     creation.unsure = intent is not None and intent.job_id is None  # killed before the answer
-    ledger.intend(plan.backend, plan.identity)
+    ledger.intend(plan.backend, plan.identity, _identity(plan.spec, plan.files))
     try:
         job = creation.job()
     except PERMANENT:
         if not creation.unsure:
-            ledger.forget(plan.backend, plan.identity)
+            with _as_far_as_possible(creation.say):
+                ledger.forget(plan.backend, plan.identity)
         raise
-    ledger.remember_job(plan.backend, plan.identity, job.id)
-    kept = creation.without_double(job)
-    ledger.remember_job(plan.backend, plan.identity, kept.id)
-    return kept
+    return _settled(job, plan, ledger, creation)
 
 
 def _unmoved(file: PlannedFile) -> tuple[int, int]:

@@ -19,7 +19,7 @@ def test_it_remembers_across_objects(tmp_path: Path) -> None:
     assert ledger.file_of("b", "hash") is None
     assert ledger.intent("b", "i") is None
     ledger.remember_file("b", "hash", "file-1")
-    ledger.intend("b", "i")
+    ledger.intend("b", "i", "i")
     again = Ledger(tmp_path / "home")
     assert again.file_of("b", "hash") == "file-1"
     assert again.file_of("other", "hash") is None
@@ -86,7 +86,7 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     ledger = Ledger(tmp_path / "file" / "home")
     acts: list[Callable[[], object]] = [
-        lambda: ledger.intend("b", "i"),
+        lambda: ledger.intend("b", "i", "i"),
         ledger.alone("a", print).__enter__,
     ]
     for act in acts:
@@ -99,11 +99,11 @@ def test_one_that_a_stopped_process_holds_says_so(
 ) -> None:
     monkeypatch.setattr("ftjobs.jobs.ledger.PATIENCE", 0.1)
     ledger = Ledger(tmp_path)
-    ledger.intend("b", "i")
+    ledger.intend("b", "i", "i")
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="locked") as caught:
-            ledger.intend("b", "i")
+            ledger.intend("b", "i", "i")
     assert "Another process" in caught.value.hint
 
 

@@ -156,6 +156,16 @@ def test_a_deleted_job_that_the_ledger_remembers_does_not_count(
     assert apply(backend, planned(backend, train), ledger=ledger).id != "ftjob-gone"
 
 
+def test_a_job_of_other_content_that_took_a_remembered_id_does_not_count(
+    train: Path, tmp_path: Path
+) -> None:
+    ledger, backend = Ledger(tmp_path / "home"), FakeBackend()
+    other = apply(backend, planned(backend, train, suffix="other"))
+    plan = planned(backend, train)
+    ledger.remember_job("fake", plan.identity, other.id)  # by a service that began anew since
+    assert apply(backend, plan, ledger=ledger).id != other.id
+
+
 def test_a_service_without_metadata_carries_the_identity_in_the_suffix(train: Path) -> None:
     limited = Capabilities(metadata=False, identity="suffix")
     backend = FakeBackend(capabilities=limited)
