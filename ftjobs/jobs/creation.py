@@ -90,17 +90,22 @@ class Creation:
     def without_double(self, job: Job) -> Job:
         """`job`, or the older one that another machine made at the same moment.
 
-        Every younger double is cancelled.  Where lists cannot be read, `job` is returned: an
-        answer that was got must not be lost.
+        Every younger double is cancelled.  Where lists cannot be read, or do not show it, `job` is
+        returned: an answer that was got must not be lost.
 
         Raises:
             BackendError: a double could not be cancelled; the hint has the command.
         """
         try:
             made = self._listed(lambda jobs: job.id in {j.id for j in jobs}, since=self.retry.now())
-        except TRANSIENT as error:
+        except BackendError as error:
             self.say(f"could not look for doubles: {error.message}")
             return job
+        if job.id not in {other.id for other in made}:
+            self.say(
+                f"{self.backend.name} does not list job {job.id} by its identity: look for it "
+                "before you submit the same again"
+            )
         kept = adoptable(made) or job
         for double in made:
             if double.id != kept.id and not double.ended:

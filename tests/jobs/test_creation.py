@@ -22,7 +22,7 @@ from ftjobs.errors import (
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.plan import apply, plan_job
 from ftjobs.jobs.submit import submit
-from ftjobs.schema import Job
+from ftjobs.schema import Job, JobSpec
 from tests.jobs.lagging import LAG, Clock, Killed, Trouble, Troubled, lost
 
 TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -41,8 +41,9 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(backend: Troubled, train: Path, ledger: Ledger | None = None) -> Job:
-    return submit(backend, train, model="fake-base", ledger=ledger, retry=backend.clock.retry())
+def run(backend: Troubled, train: Path, ledger: Ledger | None = None, **how: object) -> Job:
+    how = {"model": "fake-base", "retry": backend.clock.retry()} | how
+    return submit(backend, train, ledger=ledger, **how)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,32 @@ def test_killed_at_the_post_and_run_again(
         assert len(backend.truth) == 1  # it knew that something was sent, and looked
 
 
+@pytest.mark.parametrize(
+    "troubles",
+    [
+        {"create": [Trouble(Killed(), False)]},
+        {"create": [Trouble(Killed(), True)]},
+        {"create": [lost(UnreachableError("reset"), acted=False), Trouble(Killed(), True)]},
+        {"jobs": [Trouble(Killed(), False)]},
+    ],
+    ids=["before", "after", "second post", "look for doubles"],
+)
+def test_another_that_was_interrupted_is_not_made_twice(
+    train: Path, tmp_path: Path, troubles: dict[str, list[Trouble | None]]
+) -> None:
+    ledger, backend = Ledger(tmp_path), Troubled(Clock(), 1.0)
+    first = run(backend, train, ledger)
+    backend.then = troubles
+    with pytest.raises(Killed):
+        run(backend, train, ledger, again=True)
+    said: list[str] = []
+    second = run(backend, train, ledger, again=True, say=said.append)
+    assert {job.id for job in backend.truth} == {first.id, second.id}
+    assert not any("--again" in sentence for sentence in said)
+    third = run(backend, train, ledger, again=True)
+    assert len({first.id, second.id, third.id}) == 3
+
+
 def test_two_machines_at_the_same_moment_end_with_the_older_job(train: Path) -> None:
     clock = Clock()
     backend = Troubled(clock, lag=2.0)
@@ -167,6 +194,30 @@ def test_an_answer_is_kept_though_doubles_cannot_be_looked_for(train: Path) -> N
     job = submit(backend, train, model="fake-base", say=said.append, retry=backend.clock.retry())
     assert job.id == backend.truth[0].id
     assert any("doubles" in sentence for sentence in said)
+
+
+def test_an_answer_is_kept_though_the_ledger_cannot_be_written(train: Path, tmp_path: Path) -> None:
+    class Full(Troubled):
+        def _create(self, spec: JobSpec) -> Job:
+            (tmp_path / "ledger.sqlite").write_bytes(b"broken" * 1000)
+            return super()._create(spec)
+
+    backend = Full(Clock())
+    said: list[str] = []
+    job = run(backend, train, Ledger(tmp_path), say=said.append)
+    assert [job.id] == [each.id for each in backend.truth]
+    assert any("not remembered" in sentence for sentence in said)
+
+
+def test_a_service_that_drops_the_identity_is_told_of(train: Path) -> None:
+    class Forgetful(Troubled):
+        def _create(self, spec: JobSpec) -> Job:
+            return super()._create(spec.model_copy(update={"metadata": {}}))
+
+    backend = Forgetful(Clock())
+    said: list[str] = []
+    job = run(backend, train, say=said.append)
+    assert any(f"job {job.id} by its identity" in sentence for sentence in said)
 
 
 PASSING = st.sampled_from([UnreachableError, ServiceError, DeadlineError])
