@@ -311,7 +311,7 @@ def test_a_lost_answer_to_create_makes_no_second_job(tmp_path: Path, fault: Json
 # --- what is sent --------------------------------------------------------------------------------
 
 
-def test_every_setting_has_itsplace_of(world: World) -> None:
+def test_every_setting_has_its_place(world: World) -> None:
     settings = {"n_epochs": 3, "batch_size": 16, "learning_rate": 1e-4, "lora_r": 16}
     file_id = world.backend.upload(world.dataset).id
     job = world.create(hyperparameters=settings, suffix="Otter v1", validation_file=file_id)
@@ -456,13 +456,14 @@ WORDS = st.sampled_from([*STATES, "JOB_STATE_DREAMING"])
 PROGRESS = st.fixed_dictionaries({"percent": st.integers(-1, 101), "epoch": st.integers(-1, 60)})
 
 
-def _seen(word: str, progress: Json) -> tuple[Job, Json]:
-    raw = {
+def _seen(word: str, progress: Json, **more: Any) -> tuple[Job, Json]:
+    raw: Json = {
         "name": "accounts/a/supervisedFineTuningJobs/j",
         "createTime": "2026-11-22T08:00:00Z",
         "updateTime": "2026-11-22T09:00:00Z",
         "state": word,
         "jobProgress": progress,
+        **more,
     }
     with closing(FireworksBackend("f", PROFILES["fireworks"].filled({}), KEY)) as backend:
         backend._account = "a"
@@ -480,8 +481,19 @@ def test_equal_states_tell_equal_events_in_order(word: str, progress: Json) -> N
     assert all(event.data["type"] == word for event in events)
 
 
+ODD: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just({"a": []})
+)
+
+
+@given(WORDS, st.dictionaries(st.sampled_from(["percent", "epoch"]), ODD), ODD, ODD)
+def test_numbers_of_any_shape_are_borne(word: str, progress: Json, cost: Any, units: Any) -> None:
+    for said in (cost, {"units": units}, {"nanos": cost}):
+        assert story(*_seen(word, progress, estimatedCost=said, status=cost), [])
+
+
 @given(st.integers(0, 100), st.integers(0, 50), st.integers(0, 100), st.integers(0, 50))
-def test_later_progress_has_a_laterplace_of(
+def test_later_progress_has_a_later_place(
     percent: int, epoch: int, later_percent: int, later_epoch: int
 ) -> None:
     now, then = (

@@ -436,6 +436,17 @@ def test_order_and_repeats_do_not_matter(
     assert times == sorted(times)
 
 
+ODD: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just({"a": []})
+)
+EVENT_FIELDS = ["created_at", "hash", "level", "message", "step", "total_steps", "type"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(EVENT_FIELDS), ODD), max_size=4))
+def test_events_of_any_shape_are_told(said: list[Json]) -> None:
+    assert len(_told(said, _rows(1))) >= bool(said)
+
+
 ARRIVALS = st.lists(st.sampled_from(["step", "epoch", "warning", "look"]), max_size=25)
 
 

@@ -268,5 +268,5 @@ def _usd(cost: object) -> float | None:
         return None
     try:
         return int(said.get("units") or 0) + int(said.get("nanos") or 0) / 1e9
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # an infinity is JSON to some
         return None

@@ -96,7 +96,7 @@ def _is_unordered(one: Told, other: Told) -> bool:
 
 
 def _is_anchor(raw: Raw) -> bool:
-    kind = raw.get("type")
+    kind = text(raw.get("type"))
     return kind == "training_start" or kind in AFTER_TRAINING or isinstance(raw.get("step"), int)
 
 
@@ -114,7 +114,7 @@ def _oldest_first(said: Sequence[Raw]) -> list[Raw]:
 
 def _due(raw: Raw, waiting: Sequence[Raw]) -> int:
     """How many of the waiting steps happened before this event."""
-    if raw.get("type") in AFTER_TRAINING:
+    if text(raw.get("type")) in AFTER_TRAINING:
         return len(waiting)
     step = raw.get("step")
     if not isinstance(step, int):
