@@ -87,7 +87,7 @@ class Names:
         if job.id not in self._given:
             clean = clean_line(job.id)
             own = clean.partition("-")[2] or clean
-            lengths = range(SHORT, len(own) + 1)
+            lengths = range(SHORT, min(len(own), 4 * SHORT) + 1)
             starts = [own[:length] for length in lengths] or [own]
             free = [start for start in starts if start not in self._given.values()]
             self._given[job.id] = cut(free[0] if free else clean, 4 * SHORT)

@@ -20,7 +20,7 @@ Series = tuple[tuple[int, float], ...]
 TAIL = 50  # events kept for display
 WINDOW = 60  # metrics that the step rate is taken over
 
-_CHECKPOINT = re.compile(r"Checkpoint created at step (\d+) with Snapshot ID: (\S+)")
+_CHECKPOINT = re.compile(r"Checkpoint created at step (\d{1,18}) with Snapshot ID: (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,7 @@ class Progress:
             tokens_per_second=speeds[-1] if speeds else self.tokens_per_second,
             checkpoints=_unique((*self.checkpoints, *_checkpoints(events))),
             tail=tuple(sorted(told, key=lambda event: event.created_at)[-TAIL:]),
-            heard=max(
-                [e.created_at for e in events] + [h for h in [self.heard] if h], default=None
-            ),
+            heard=_latest(self.heard, events),
             pulse=pulse,
         )
 

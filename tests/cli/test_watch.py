@@ -300,6 +300,14 @@ def test_a_job_may_take_a_while_to_appear(run: Run, backend: FakeBackend, job: J
     assert f"No job {job.id} yet; a new one may take 5 s" in result.err
 
 
+def test_the_name_of_a_very_long_id_costs_no_time(job: Job) -> None:
+    names = Names()
+    ids = ["x" * 2_000_000 + end for end in "ab"]
+    given = [names.of(job.model_copy(update={"id": name})) for name in ids]
+    assert len(given[0]) == 8
+    assert all(len(name) <= 32 for name in given)
+
+
 def test_short_names_stay_and_differ() -> None:
     names = Names()
     ids = ["ftjob-abcdefgh1", "ftjob-abcdefgh2", "ftjob-abcdefgh22", "x\x1b[2J-日本", "ft-", "j"]

@@ -111,6 +111,11 @@ def test_numbers_that_no_machine_holds_are_not_measured() -> None:
     assert progress.eta(0.0) is None
 
 
+def test_a_checkpoint_whose_step_is_no_step_is_none() -> None:
+    said = CHECKPOINT.replace("80", "9" * 5000)
+    assert Progress(JOB).seen(JOB, [message(1, said)]).checkpoints == ()
+
+
 def test_what_comes_late_says_nothing_of_now() -> None:
     now = [metrics(100, step=10), message(101, "saved"), metrics(110, step=20)]
     late = [message(90, "before"), metrics(95, step=5, train_loss=2), metrics(110, step=19)]
