@@ -228,6 +228,14 @@ def test_a_lost_answer_to_delete_is_no_failure(world: World) -> None:
     assert world.service.count("DELETE", f"/files/{file.id}") == 3
 
 
+def test_a_refused_cancel_of_a_job_that_is_not_found_says_what_was_refused(world: World) -> None:
+    job = world.create()
+    world.service.fault("POST", "/cancel", status=400)
+    world.service.fault("GET", f"/{job.id}", status=404)
+    with pytest.raises(InvalidRequestError, match="broken on purpose"):
+        world.backend.cancel(job.id)
+
+
 def test_a_cancel_that_is_under_way_is_no_failure(world: World) -> None:
     job = world.create()
     world.service.fault("POST", "/cancel", status=400)

@@ -207,8 +207,11 @@ class WireBackend:
         ask = getattr(self._wire.api.fine_tuning.jobs, verb)
         try:
             return self._job(self._wire.read(ask, job_id))
-        except InvalidRequestError:
-            job = self.retrieve(job_id)
+        except InvalidRequestError as refused:
+            try:
+                job = self.retrieve(job_id)
+            except NotFoundError:  # a list that lags: what the service said first says more
+                raise refused from None
             if done(job):
                 return job
             raise
