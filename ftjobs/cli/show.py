@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from types import FrameType
 import click
 
 from ftjobs.reports.cells import clean, cut, table
+from ftjobs.reports.words import as_json
 from ftjobs.reports.words import span as span
 from ftjobs.reports.words import when as when
 
@@ -29,6 +29,11 @@ def say(message: str) -> None:
 _LOG_COMMANDS = re.compile(r"^(\s*:)(?=:)|(##)(?=(?:vso)?\[)")
 """What the logs of GitHub and Azure take for a command: `::` first, `##[` and `##vso[` anywhere."""
 
+_OBEYED = re.compile(
+    r"[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]|(?<=##)\[|(?<=##vso)\["
+)
+"""What JSON may hold as it is, but a terminal or a pipeline's log would obey."""
+
 
 def clean_line(text: str) -> str:
     """Untrusted text as one line that neither a terminal nor a pipeline's log obeys."""
@@ -37,20 +42,15 @@ def clean_line(text: str) -> str:
 
 def emit(value: object) -> None:
     """`value` as one line of JSON on standard output.  A number that is none becomes null."""
-    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
-
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    try:
-        line = to_json(value, inf_nan_mode="null", ensure_ascii=not utf8).decode()
-    except PydanticSerializationError:  # half a surrogate pair: a file name that is no UTF-8
-        line = json.dumps(to_jsonable_python(value, inf_nan_mode="null"))
-    click.echo(re.sub(r"(##(?:vso)?)\[", r"\1\\u005b", line))  # in strings only; see clean_line
+    line = as_json(value, ascii_only=not utf8)
+    click.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", line))  # only strings hold it
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str) -> None:
     """Aligned columns on standard output, or a message that there is nothing to list."""
     if rows:
-        click.echo(table(head, rows))
+        click.echo(table(head, [[clean_line(cell) for cell in row] for row in rows]))
     else:
         say(nothing)
 

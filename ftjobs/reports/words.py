@@ -1,10 +1,22 @@
-"""Times and numbers in words."""
+"""Times and numbers in words, and anything as JSON."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
-__all__ = ["many", "span", "when"]
+__all__ = ["as_json", "many", "span", "when"]
+
+
+def as_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """`value`, which may hold models, as JSON.  A number that is none becomes null."""
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+    try:
+        text = to_json(value, indent=indent, inf_nan_mode="null", ensure_ascii=ascii_only)
+    except PydanticSerializationError:  # half a surrogate pair, which UTF-8 cannot hold
+        return json.dumps(to_jsonable_python(value, inf_nan_mode="null"), indent=indent)
+    return text.decode()
 
 
 def when(seconds: int | None) -> str:

@@ -278,6 +278,13 @@ def test_a_watched_jobs_words_command_no_log(
         assert any(evil == json.loads(line).get("message") for line in printed.out.splitlines())
 
 
+def test_no_word_in_a_table_commands_the_log(run: Run, backend: FakeBackend, job: Job) -> None:
+    backend._runs[job.id].set(id="::add-mask::a", model="##[error]b")
+    lines = run("jobs", "list").out.splitlines()
+    assert "add-mask" in lines[1]
+    assert not any(map(obeyed, lines))
+
+
 def obeyed(line: str) -> bool:
     return line.lstrip().startswith("::") or "##[" in line or "##vso[" in line
 

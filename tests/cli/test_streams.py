@@ -83,6 +83,16 @@ def test_a_hostile_job_id_moves_no_cursor(run: Run, backend: FakeBackend) -> Non
         assert "\u202e" not in result.out + result.err
 
 
+def test_json_moves_no_cursor_and_loses_nothing(run: Run, backend: FakeBackend) -> None:
+    run("submit", TRAIN, "--model", "fake-base")
+    hostile = "日本 \x1b[2J \x9b2J \x7f \u202ex"
+    backend._runs["ftjob-fake0001"].set(suffix=hostile)
+    result = run("jobs", "list", "--json")
+    assert not set("\x1b\x9b\x7f\u202e") & set(result.out)
+    assert "日本" in result.out
+    assert result.rows[0]["suffix"] == hostile
+
+
 @pytest.mark.parametrize("option", ["--timeout", "--every"])
 def test_nan_is_no_number_of_seconds(run: Run, option: str) -> None:
     result = run("watch", "latest", option, "nan")

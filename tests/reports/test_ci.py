@@ -406,6 +406,10 @@ def test_json_is_json_whatever_the_service_says(one: ci.Outcome) -> None:
     assert json.loads(ci.json([one]))["version"] == 1
 
 
+def test_half_a_surrogate_pair_is_json_too() -> None:
+    assert json.loads(ci.json([outcome(model="\ud83d")]))["jobs"][0]["job"]["model"] == "\ud83d"
+
+
 @pytest.mark.parametrize(
     ("status", "finished_at", "verdict"),
     [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftjobs.reports.ci._outcome import Outcome
+from ftjobs.reports.words import as_json
 
 if TYPE_CHECKING:
     from ftjobs.backends.failures import Failure
@@ -21,10 +22,8 @@ def json(outcomes: Sequence[Outcome]) -> str:
     unfinished), `identity`, `seconds`, steps, last losses, `checkpoints`, `failure` (what the
     error is known to mean) and `cost`.  What is not known is null.
     """
-    from pydantic_core import to_json
-
     document = {"version": VERSION, "jobs": [_row(outcome) for outcome in outcomes]}
-    return to_json(document, indent=2, inf_nan_mode="null").decode() + "\n"
+    return as_json(document, indent=2) + "\n"
 
 
 def _row(outcome: Outcome) -> Mapping[str, Any]:
