@@ -18,10 +18,11 @@ from ftjobs import config, errors
 from ftjobs.backends import failures, profiles
 from ftjobs.cli import root
 from ftjobs.cli.app import SHARED
+from ftjobs.cli.watch import SECRETS
 from ftjobs.data.rules import RULES, Fixable, Rule
 from ftjobs.errors import ExitCode
 from ftjobs.reports import dataset, failure
-from ftjobs.schema import Hyperparameters, Sampling
+from ftjobs.schema import Capabilities, Hyperparameters, Sampling
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
@@ -211,6 +212,17 @@ def settings() -> Iterator[str]:
         "[services of one's own](../how-to/hosted.md#services-of-your-own), never keys:"
     )
     yield '```toml\nbackend = "local"\ndisplay = "plain"\n```'
+    yield "Two more come from the environment only, since they are secrets or may hold one:"
+    yield table(
+        ("Environment", "Meaning"),
+        [
+            ("`FTJOBS_NOTIFY`", "what `--notify` of `ftjobs watch` takes: a URL or a command"),
+            (
+                " or ".join(f"`{name}`" for name in SECRETS),
+                "the secret of the webhooks that `--webhook` takes",
+            ),
+        ],
+    )
     yield "## Keys"
     yield (
         "Keys come from the environment, then from the system's keyring, never from a flag or a "
@@ -219,8 +231,21 @@ def settings() -> Iterator[str]:
     services = [(f"`{name}`", *variables(each)) for name, each in profiles.PROFILES.items()]
     others = [("a base URL", *variables(profiles.ANY_URL)), ("`local`", "none", "none")]
     yield table(("Backend", "Key", "Other variables"), [*services, *others])
+    yield (
+        "`FTJOBS_KEY_<HOST>` goes before them: a key for one host, such as "
+        "`FTJOBS_KEY_LLM_EXAMPLE_COM` for `llm.example.com`."
+    )
     yield "## Services"
     yield from services_table()
+    yield "## Fields of a profile"
+    yield (
+        "Of `[profiles.NAME]`, a service of one's own or a change to one above; what a project's "
+        "`ftjobs.toml` may not set is in "
+        "[Services of your own](../how-to/hosted.md#services-of-your-own)."
+    )
+    yield table(("Field", "Meaning"), [*attributes(profiles.Profile)])
+    yield "Of its `capabilities`:"
+    yield field_table(Capabilities)
     yield "## Hyperparameters"
     yield (
         "Keywords of `client.submit`, and options of `ftjobs submit` with `-` for `_`. What is "
@@ -263,6 +288,12 @@ def able(profile: profiles.Profile) -> tuple[str, ...]:
     chosen = (name for name in Hyperparameters.model_fields if name in can.hyperparameters)
     settings = ", ".join(f"`{name}`" for name in chosen)
     return ", ".join(sorted(can.methods)), settings, ", ".join(also), str(profile.checked)
+
+
+def attributes(kind: type) -> Iterator[tuple[str, str]]:
+    """The names and meanings in a class's docstring."""
+    for name, text in re.findall(r"^    (\w+): (.+)$", inspect.getdoc(kind) or "", re.MULTILINE):
+        yield f"`{name}`", text
 
 
 def field_table(model: type[BaseModel]) -> str:

@@ -321,16 +321,19 @@ class Model(_Noun):
 class Capabilities(_Closed):
     """What a backend can do.  Code asks here instead of asking which backend it has."""
 
-    methods: frozenset[str] = frozenset({"supervised"})
-    hyperparameters: frozenset[str] = frozenset(
-        {"n_epochs", "batch_size", "learning_rate_multiplier"}
+    methods: frozenset[str] = Field(
+        frozenset({"supervised"}), description="Of supervised, dpo, reinforcement."
     )
-    pause: bool = False
-    metadata: bool = True
-    events: bool = True
-    checkpoints: bool = True
-    delete_files: bool = True
-    delete_models: bool = True
+    hyperparameters: frozenset[str] = Field(
+        frozenset({"n_epochs", "batch_size", "learning_rate_multiplier"}),
+        description="Those that a job may be given.",
+    )
+    pause: bool = Field(False, description="Jobs can be paused and resumed.")
+    metadata: bool = Field(True, description="Jobs keep metadata.")
+    events: bool = Field(True, description="Jobs have a list of events.")
+    checkpoints: bool = Field(True, description="Jobs have checkpoints.")
+    delete_files: bool = Field(True, description="Files can be deleted.")
+    delete_models: bool = Field(True, description="Tuned models can be deleted.")
     min_examples: int = Field(10, description="Fewer training examples than this fail the job.")
     requests_at_once: int = Field(8, description="Chat requests that it pays to send at once.")
     identity: Literal["metadata", "suffix"] = Field(

@@ -24,7 +24,7 @@ COMMANDS = {
     "plan": "Say what a job would do and cost, and send nothing.",
     "apply": "Start the job of a plan.",
     "submit": "Check a dataset, upload it and start a job.",
-    "watch": "Follow a job until it ends.",
+    "watch": "Follow jobs until they end.",
     "jobs": "List, show and steer jobs.",
     "files": "List, show and delete uploaded files.",
     "models": "List, prepare and delete models.",
@@ -47,7 +47,8 @@ def root() -> None:
 
     ftjobs data check train.jsonl
     ftjobs submit train.jsonl --model smollm2-135m --n-epochs 3 --watch
-    ftjobs chat ft:smollm2-135m:… "How do I reset my password?"
+    ftjobs --backend openai plan train.jsonl --model gpt-4.1-mini-2025-04-14
+    ftjobs watch latest
     ftjobs compare eval.jsonl --base smollm2-135m --tuned ft:smollm2-135m:…
     """
 

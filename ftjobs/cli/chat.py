@@ -84,7 +84,7 @@ def command(
 
     ftjobs chat smollm2-135m "What is a checkpoint?" --temperature 0
     cat question.txt | ftjobs chat ft:smollm2-135m:local:support:a1b2c3d4
-    ftjobs chat smollm2-135m                       (a conversation; /help says more)
+    ftjobs chat smollm2-135m               (a conversation; /help says more)
     """
     sampling = build(Sampling, fields.given(options, Sampling))
     talk = Conversation(app.client, model, sampling, system)

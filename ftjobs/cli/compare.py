@@ -46,12 +46,12 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Ask base and tuned model every prompt of the file PROMPTS, side by side.
+    """Ask base and tuned model every prompt of a file, side by side.
 
-    A line is {"messages": [...], "expected": "..."}; a chat dataset will do as it is.  Answers
-    are greedy (temperature 0) and at most 512 tokens long unless you say otherwise.
+    ftjobs compare eval.jsonl --base smollm2-135m --tuned ft:smollm2-135m:…
 
-    ftjobs compare eval.jsonl --base smollm2-135m --tuned ft:smollm2-135m:local:support:a1b2c3d4
+    A line of PROMPTS is {"messages": [...], "expected": "..."}; a chat dataset will do as it is.
+    Answers are greedy (temperature 0) and at most 512 tokens long unless you say otherwise.
     """
     asked = GREEDY.model_dump(exclude_unset=True) | fields.given(options, Sampling)
     sampling = build(Sampling, asked)

@@ -20,7 +20,13 @@ MARKS = {True: "ok  ", False: "FAIL", None: "--  "}
 @pass_app
 @click.pass_context
 def command(context: click.Context, app: App, as_json: bool) -> None:
-    """Say what works here and what does not.  Exit code 1 if something that matters does not."""
+    """Say what works here and what does not.
+
+    ftjobs doctor
+    ftjobs --backend openai doctor
+
+    Exit code 1 if something that matters does not.
+    """
     findings = _findings(app)
     for name, well, text in findings:
         if as_json:

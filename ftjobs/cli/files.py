@@ -12,14 +12,21 @@ from ftjobs.cli.show import clean_line, emit, say, show_pairs, show_table, size,
 
 @click.group(cls=Group)
 def command() -> None:
-    """List, show and delete uploaded files."""
+    """List, show and delete uploaded files.
+
+    ftjobs files list
+    ftjobs files show file-a1b2c3d4 --content
+    """
 
 
 @command.command("list")
 @json_option
 @pass_app
 def list_files(app: App, as_json: bool) -> None:
-    """Files, newest first."""
+    """Files, newest first.
+
+    ftjobs --backend openai files list
+    """
     found = list(app.client.files())
     if as_json:
         for file in found:
@@ -35,7 +42,10 @@ def list_files(app: App, as_json: bool) -> None:
 @json_option
 @pass_app
 def show_file(app: App, file: str, content: bool, as_json: bool) -> None:
-    """One file's record, or its bytes."""
+    """One file's record, or its bytes.
+
+    ftjobs files show file-a1b2c3d4 --content > train.jsonl
+    """
     if content:
         sys.stdout.buffer.write(app.client.content(file))
         return
@@ -63,7 +73,10 @@ def show_file(app: App, file: str, content: bool, as_json: bool) -> None:
 @json_option
 @pass_app
 def delete_files(app: App, files: tuple[str, ...], as_json: bool) -> None:
-    """Delete FILES, by id."""
+    """Delete FILES, by id.
+
+    ftjobs files delete file-a1b2c3d4 file-e5f6a7b8
+    """
     for file in files:
         app.client.delete_file(file)
         emit({"id": file, "deleted": True}) if as_json else say(f"Deleted {clean_line(file)}.")

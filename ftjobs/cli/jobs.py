@@ -23,7 +23,14 @@ IDENTITY_WORD = re.compile(f"[0-9a-f]{{8,{LENGTH}}}")
 
 @click.group(cls=Group)
 def command() -> None:
-    """List, show and steer jobs.  JOB is an id, `latest`, or the start of a content identity."""
+    """List, show and steer jobs.
+
+    ftjobs jobs list
+    ftjobs jobs show latest
+    ftjobs --backend openai jobs cancel ftjob-a1b2c3d4
+
+    JOB is an id, `latest`, or the start of a content identity.
+    """
 
 
 def job_id(client: Client, word: str) -> str:
@@ -81,7 +88,11 @@ def one_job(command: Callable[..., Any]) -> Callable[..., Any]:
 @json_option
 @pass_app
 def list_jobs(app: App, limit: int, metadata: dict[str, str] | None, as_json: bool) -> None:
-    """Jobs, newest first."""
+    """Jobs, newest first.
+
+    ftjobs jobs list --limit 5
+    ftjobs --backend openai jobs list --metadata team=support
+    """
     newest = app.client.jobs(metadata=metadata)
     found = [job for _, job in zip(range(limit), newest, strict=False)]
     if as_json:
@@ -96,7 +107,10 @@ def list_jobs(app: App, limit: int, metadata: dict[str, str] | None, as_json: bo
 @command.command("show")
 @one_job
 def show_job(app: App, job: str, as_json: bool) -> None:
-    """One job's present state."""
+    """One job's present state.
+
+    ftjobs jobs show latest
+    """
     found = app.client.job(job_id(app.client, job))
     emit(found) if as_json else _show(found)
 
@@ -129,7 +143,10 @@ def _show(job: Job) -> None:
 @command.command("events")
 @one_job
 def list_events(app: App, job: str, as_json: bool) -> None:
-    """Everything that happened in a job, oldest first."""
+    """Everything that happened in a job, oldest first.
+
+    ftjobs jobs events latest
+    """
     for event in app.client.events(job_id(app.client, job)):
         if as_json:
             emit(event)
@@ -141,7 +158,12 @@ def list_events(app: App, job: str, as_json: bool) -> None:
 @command.command("checkpoints")
 @one_job
 def list_checkpoints(app: App, job: str, as_json: bool) -> None:
-    """Models saved during a job, oldest first; each can be asked like any model."""
+    """Models saved during a job, oldest first.
+
+    ftjobs jobs checkpoints latest
+
+    Each can be asked like any model: ftjobs chat.
+    """
     found = app.client.checkpoints(job_id(app.client, job))
     if as_json:
         for checkpoint in found:
@@ -163,7 +185,12 @@ def list_checkpoints(app: App, job: str, as_json: bool) -> None:
 @command.command("metrics")
 @one_job
 def list_metrics(app: App, job: str, as_json: bool) -> None:
-    """The numbers of each step.  Losses are in nats a token, accuracies from 0 to 1."""
+    """The numbers of each step.
+
+    ftjobs jobs metrics latest --json
+
+    Losses are in nats a token, accuracies from 0 to 1.
+    """
     found = app.client.metrics(job_id(app.client, job))
     if as_json:
         for metrics in found:
@@ -190,21 +217,32 @@ def _number(value: float | None) -> str:
 @command.command("cancel")
 @one_job
 def cancel_job(app: App, job: str, as_json: bool) -> None:
-    """End a job.  One that has ended stays as it is."""
+    """End a job.
+
+    ftjobs jobs cancel latest
+
+    One that has ended stays as it is.
+    """
     _steered(app.client.cancel(job_id(app.client, job)), as_json=as_json)
 
 
 @command.command("pause")
 @one_job
 def pause_job(app: App, job: str, as_json: bool) -> None:
-    """Stop a job so that it can go on later."""
+    """Stop a job so that it can go on later.
+
+    ftjobs jobs pause latest
+    """
     _steered(app.client.pause(job_id(app.client, job)), as_json=as_json)
 
 
 @command.command("resume")
 @one_job
 def resume_job(app: App, job: str, as_json: bool) -> None:
-    """Let a paused job go on."""
+    """Let a paused job go on.
+
+    ftjobs jobs resume latest
+    """
     _steered(app.client.resume(job_id(app.client, job)), as_json=as_json)
 
 

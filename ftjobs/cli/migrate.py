@@ -18,8 +18,12 @@ LOSSES = 20  # printed
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--only", multiple=True, metavar="STATUS", help="Jobs in this status, as succeeded.")
-@click.option("--job", "jobs", multiple=True, metavar="ID", help="This job; all by default.")
+@click.option(
+    "--only", multiple=True, metavar="STATUS", help="Only jobs in this status, such as succeeded."
+)
+@click.option(
+    "--job", "jobs", multiple=True, metavar="ID", help="Only this job.  May be given again."
+)
 @click.option("--model", help="The base model to write into the job files, instead of the old.")
 @json_option
 @pass_app
@@ -33,11 +37,11 @@ def command(
 ) -> int:
     """Take an account's jobs, files, events and metrics along into FOLDER.
 
-    Each job gets a job.toml that runs it on another backend.  Run it again to go on or to bring
-    running jobs up to date: nothing is fetched twice.
-
     ftjobs --backend openai migrate leaving
     ftjobs --backend openai migrate leaving --only succeeded --model smollm2-135m
+
+    Each job gets a job.toml that runs it on another backend.  Run it again to go on or to bring
+    running jobs up to date: nothing is fetched twice.
 
     Exit code 1 if something could not be had that the next run may get.
     """

@@ -47,7 +47,7 @@ OPTIONS: Sequence[Callable[[F], F]] = (
     click.option(
         "--method",
         type=click.Choice(get_args(JobSpec.model_fields["method"].annotation)),
-        help="How to train: supervised where nothing else is said.",
+        help="How to train; supervised by default.",
     ),
     click.option("--suffix", help="1 to 64 characters for the tuned model's name."),
     click.option("--seed", type=int, help="The same seed trains the same model, where it can."),
@@ -56,7 +56,7 @@ OPTIONS: Sequence[Callable[[F], F]] = (
         multiple=True,
         metavar="KEY=VALUE",
         callback=fields.pairs,
-        help="Kept with the job.",
+        help="Kept with the job.  May be given again.",
     ),
     fields.options(Hyperparameters),
     click.option(
@@ -70,7 +70,7 @@ OPTIONS: Sequence[Callable[[F], F]] = (
         is_flag=True,
         help="With --max-cost: start a job all the same if nobody knows what it costs.",
     ),
-    click.option("--again", is_flag=True, help="Another job, even where this one exists."),
+    click.option("--again", is_flag=True, help="Start another job, even if one exists."),
 )
 
 
@@ -100,11 +100,11 @@ def command(
 ) -> None:
     """Say what `submit` would do and cost: check, count, price, and look, but send nothing.
 
-    TRAIN is a dataset; a JOB.TOML holds it and all else, and options go before what it says.
-
-    ftjobs plan train.jsonl --model smollm2-135m
-    ftjobs --backend openai plan train.jsonl --model gpt-4.1-mini-2025-04-14 --max-cost 5
     ftjobs plan job.toml -o plan.json
+    ftjobs plan train.jsonl --model smollm2-135m
+    ftjobs --backend openai plan train.jsonl --model gpt-4.1-mini-2025-04-14
+
+    TRAIN is a dataset; a JOB.TOML names it and says all else. Options win over the file.
 
     Exit code 0 if the job could start or exists already, 1 if something stands in its way,
     3 if the dataset has errors, 9 if it could cost more than --max-cost.

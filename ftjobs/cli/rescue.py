@@ -32,7 +32,7 @@ FAILURES = 10  # printed
     "out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Where the answers are stored, or have been.",
+    help="Where answers are stored; those already there are kept.",
 )
 @click.option("--system", metavar="TEXT", help="For prompts without a system message.")
 @click.option(
@@ -60,13 +60,13 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Store MODEL's answers to the file PROMPTS while it lives.
+    """Store MODEL's answers to the prompts of a file, before it is shut down.
 
-    A line is {"messages": [...], "expected": "..."}; a chat dataset will do as it is.  The answers
-    are greedy (temperature 0) unless you say otherwise.  Run it again to go on: only what is
-    missing is asked.
+    ftjobs --backend openai rescue ft:gpt-4o-mini:… eval.jsonl -o answers.jsonl
 
-    ftjobs --backend openai rescue ft:gpt-4o-mini-2024-07-18:acme::abc eval.jsonl -o answers.jsonl
+    A line of PROMPTS is {"messages": [...], "expected": "..."}; a chat dataset will do as it is.
+    The answers are greedy (temperature 0) unless you say otherwise.  Run it again to go on: only
+    what is missing is asked.
 
     Exit code 1 if a prompt got no answer.
     """

@@ -34,11 +34,11 @@ def command(
 ) -> None:
     """Check a dataset, upload it and start a job, unless a job of this content exists.
 
-    TRAIN is a dataset; a JOB.TOML holds it and all else, and options go before what it says.
-
     ftjobs submit train.jsonl --model smollm2-135m --n-epochs 3 --watch
-    ftjobs --backend openai submit train.jsonl --model gpt-4.1-mini-2025-04-14 --suffix support
+    ftjobs --backend openai submit train.jsonl --model gpt-4.1-mini-2025-04-14
     ftjobs submit job.toml --max-cost 5
+
+    TRAIN is a dataset; a JOB.TOML names it and says all else. Options win over the file.
 
     The job goes on when this command ends.  With --watch, exit code 5 says that it failed.  If
     the command is interrupted, run it again: there will be one job.

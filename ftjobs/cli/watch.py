@@ -85,7 +85,7 @@ class Seconds(click.FloatRange):
     "--notify",
     metavar="URL|COMMAND",
     envvar="FTJOBS_NOTIFY",
-    help="Tell there about each job that ends.  [env: FTJOBS_NOTIFY]",
+    help="POST there, or run it, for each job that ends.  [env: FTJOBS_NOTIFY]",
 )
 @click.option(
     "--cancel-on-exit",
@@ -111,12 +111,12 @@ def command(
 ) -> int:
     """Follow jobs until they end; without JOB, the newest one that runs.
 
-    JOB is an id, `latest`, or the first 8 or more digits of a content identity, by which a job
-    is found from any machine.
-
     ftjobs watch
     ftjobs watch ftjob-a1b2c3d4 --timeout 3600
     ftjobs watch --metadata sweep=7 --notify 'notify-send "a job ended"'
+
+    JOB is an id, `latest`, or the first 8 or more digits of a content identity, by which a job
+    is found from any machine.
 
     Ctrl-C and SIGTERM stop watching; the jobs go on.  Exit code 0 if all succeeded, 5 if one
     failed or was cancelled, 8 if one still ran when the time was up.

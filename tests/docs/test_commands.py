@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 
 import click
@@ -77,6 +79,30 @@ def test_command_lines_are_found(line: str, words: list[str]) -> None:
     match = COMMAND.match(line)
     assert match is not None
     assert split(match[1]) == words
+
+
+def helps(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    """The help of a command and of all below it, in a terminal of 80 columns."""
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from helps(
+                below, click.Context(below, context, name, terminal_width=80, max_content_width=80)
+            )
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [*helps(root, click.Context(root, info_name="ftjobs", terminal_width=80))],
+    ids=lambda text: text if text.startswith("ftjobs") else "",
+)
+def test_help_starts_with_examples_and_fits_a_terminal(path: str, text: str) -> None:
+    _, says, first, *_ = text.split("\n\n")
+    assert len(says.splitlines()) <= 2
+    assert re.match(r"  (ftjobs|cat) ", first)
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_enough_is_shown() -> None:

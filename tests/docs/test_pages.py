@@ -9,9 +9,11 @@ from urllib.parse import unquote
 import pytest
 from pydantic import BaseModel
 
+from ftjobs.backends.profiles import PROFILES, Profile
+from ftjobs.cli.watch import SECRETS
 from ftjobs.config import Settings
 from ftjobs.data.rules import RULES
-from ftjobs.schema import Hyperparameters, Sampling
+from ftjobs.schema import Capabilities, Hyperparameters, Sampling
 from tests.docs.pages import PAGES, ROOT, Page
 
 REFERENCE = ROOT / "docs/reference"
@@ -34,11 +36,17 @@ def test_every_code_and_setting_is_in_the_reference() -> None:
         page = (REFERENCE / f"codes/{code}.md").read_text("utf-8")
         assert f"# {code}: {rule.title}\n" in page
     settings = (REFERENCE / "settings.md").read_text("utf-8")
-    models: list[type[BaseModel]] = [Settings, Hyperparameters, Sampling]
+    models: list[type[BaseModel]] = [Settings, Hyperparameters, Sampling, Profile, Capabilities]
     names = [name for model in models for name in model.model_fields]
     assert [
-        name for name in names if not re.search(rf"^\| `{name}` *\|", settings, re.MULTILINE)
+        name for name in names if not re.search(rf"^\| `{name}` *\| .*\w", settings, re.MULTILINE)
     ] == []
+    variables = {
+        "FTJOBS_NOTIFY",
+        *SECRETS,
+        *(name for profile in PROFILES.values() for name in profile.key_variables),
+    }
+    assert [name for name in variables if f"`{name}`" not in settings] == []
 
 
 def test_both_readmes_show_the_same_code() -> None:

@@ -19,4 +19,8 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, commands_in=__name__, summaries=COMMANDS)
 def command() -> None:
-    """Check, count, convert and split datasets."""
+    """Check, count, convert and split datasets.
+
+    ftjobs data check train.jsonl
+    ftjobs data stats train.jsonl --model gpt-4o-mini
+    """

@@ -57,13 +57,13 @@ def command(
 ) -> None:
     """Convert SOURCE to chat JSONL.
 
-    SOURCE is a table (CSV, TSV, .xlsx, Parquet), JSON or JSON Lines (prompt and completion,
-    Alpaca, ShareGPT, chat, ChatGPT's conversations.json), - for standard input, or a dataset of
-    the Hugging Face hub (hf:OWNER/NAME[:SPLIT]).
-
     ftjobs data convert faq.csv -o train.jsonl
     ftjobs data convert faq.xlsx --prompt Question --completion Answer --preview 3
     ftjobs data convert alpaca.json -o - | ftjobs data check -
+
+    SOURCE is a table (CSV, TSV, .xlsx, Parquet), JSON or JSON Lines (prompt and completion,
+    Alpaca, ShareGPT, chat, ChatGPT's conversations.json), - for standard input, or a dataset of
+    the Hugging Face hub (hf:OWNER/NAME[:SPLIT]).
 
     Every row becomes an example or is reported with its place.  Exit code 3 if none does.
     """

@@ -39,11 +39,11 @@ from ftjobs.errors import ConfigError
 def command(file: Path, count: int, seed: int, out: Path, force: bool) -> None:
     """Draw rows of FILE at random, byte for byte and in its order.
 
-    The rows need not be valid.  The same seed draws the same rows, and a larger sample holds the
-    smaller one.  FILE may be - for standard input.
-
     ftjobs data sample train.jsonl -n 100 -o some.jsonl
     ftjobs data sample train.jsonl -n 20 | ftjobs data check -
+
+    The rows need not be valid.  The same seed draws the same rows, and a larger sample holds the
+    smaller one.  FILE may be - for standard input.
     """
     if out != STDIN and is_same(file, out):
         raise ConfigError(f"{out}: is the source itself", hint="Give the output another name.")

@@ -81,12 +81,12 @@ def command(
 ) -> None:
     """Split FILE into training, validation and test rows.
 
-    Rows with the same prompt stay on one side, short labels are balanced, and every line is
-    kept byte for byte.  The same seed gives the same files.
-
     ftjobs data split all.jsonl
     ftjobs data split all.jsonl --valid 200 --test 200 --near 0.8
     ftjobs data split all.jsonl --valid 10% --seed 7 -o parts
+
+    Rows with the same prompt stay on one side, short labels are balanced, and every line is
+    kept byte for byte.  The same seed gives the same files.
 
     Writes FILE.train.jsonl, FILE.valid.jsonl and FILE.test.jsonl.  Exit code 3 if FILE has errors.
     """
