@@ -3,12 +3,14 @@
 A key is bound to a host by its name: `FTJOBS_KEY_LLM_EXAMPLE_COM` (dots become `_`, hyphens
 `__`, as in Terraform's TF_TOKEN_…), or in the keyring by the host as user name.  Such keys go to
 that host and nowhere else, so they are the only ones that a service named by a project's
-`ftjobs.toml` gets; a cloned repository cannot redirect `OPENAI_API_KEY`.
+`ftjobs.toml` gets, and only by TLS; a cloned repository cannot redirect `OPENAI_API_KEY`.
 """
 
 from __future__ import annotations
 
+import queue
 import re
+import threading
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -19,6 +21,9 @@ __all__ = ["SERVICE", "find_key", "host_variable"]
 
 SERVICE = "ftjobs"
 """The service under which the keyring holds keys; user names are profiles and hosts."""
+
+PATIENCE = 60.0
+"""Seconds for a keyring to answer: it may ask its user to unlock it, where nobody sits."""
 
 _HOSTNAME = re.compile(r"(?!-)[a-z0-9-]+(?<!-)(\.(?!-)[a-z0-9-]+(?<!-))*")
 
@@ -34,7 +39,13 @@ def find_key(name: str, choice: Choice, environ: Mapping[str, str]) -> str:
     Raises:
         AuthError: there is none; the message says which variable, and what to type.
     """
-    host = urlsplit(choice.profile.base_url).hostname or ""
+    place = urlsplit(choice.profile.base_url)
+    host = place.hostname or ""
+    if not choice.trusted and place.scheme != "https" and not is_loopback(host):
+        raise AuthError(
+            f"no key goes to {name}: only a file names it, and all on the way could read the key",
+            hint=f"Use https://, or where you trust it: --backend {choice.profile.base_url}",
+        )
     variables = _variables(choice, host)
     for variable in variables:
         if key := environ.get(variable, "").strip():
@@ -70,6 +81,26 @@ class _NoKeyring(Exception):
 
 
 def _from_keyring(user: str) -> str:
+    """A thread asks, so that a keyring that waits for its user for ever does not hold us."""
+    answers: queue.SimpleQueue[str | _NoKeyring] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_asked(user))
+        except _NoKeyring as why:
+            answers.put(why)
+
+    threading.Thread(target=ask, name="ftjobs-keyring", daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE)
+    except queue.Empty:
+        raise _NoKeyring(f"the keyring did not answer in {PATIENCE:g} s") from None
+    if isinstance(answer, _NoKeyring):
+        raise answer
+    return answer
+
+
+def _asked(user: str) -> str:
     try:
         import keyring
         import keyring.errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import keyring
@@ -127,6 +128,15 @@ def test_what_only_looks_like_this_machine_does_not(host: str) -> None:
         find_key("lab", at(f"http://{host}/v1", trusted=False), EVERY_KEY)
 
 
+def test_no_key_goes_in_the_clear_to_a_place_that_is_not_trusted() -> None:
+    bound = {"FTJOBS_KEY_LLM_EXAMPLE": SECRET}
+    with pytest.raises(AuthError, match="on the way") as caught:
+        find_key("lab", at("HTTP://llm.example/v1", trusted=False), bound)
+    assert "--backend" in caught.value.hint
+    assert find_key("lab", at("https://llm.example/v1", trusted=False), bound) == SECRET
+    assert find_key("lab", at("http://llm.example/v1"), bound) == SECRET
+
+
 LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
 HOST = st.lists(LABEL, min_size=1, max_size=4).map(".".join)
 
@@ -159,6 +169,17 @@ def test_the_error_says_the_variable_and_the_command(name: str) -> None:
     assert profile.key_variables[0] in text
     assert f"keyring set ftjobs {name}" in text
     assert int(caught.value.exit_code) == 4
+
+
+def test_a_keyring_that_waits_for_its_user_holds_nobody(
+    ring: MemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr("ftjobs.backends.keys.PATIENCE", 0.1)
+    monkeypatch.setattr(ring, "get_password", lambda *_who: released.wait(10) and None)
+    with pytest.raises(AuthError, match=r"did not answer in 0\.1 s"):
+        find_key("openai", OPENAI, {})
+    released.set()
 
 
 def test_a_locked_keyring_is_no_crash(ring: MemoryKeyring) -> None:
