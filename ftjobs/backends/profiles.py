@@ -114,7 +114,7 @@ class Profile(_Closed):
     account: str = ""
     key_variables: tuple[Variable, ...] = ("FTJOBS_API_KEY",)
     key_header: str = "Authorization"
-    key_prefix: str = "Bearer "
+    key_prefix: Annotated[str, Field(pattern=r"^[ -~]*$")] = "Bearer "
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
     query: Mapping[str, str] = Field(default_factory=dict)
     capabilities: Capabilities
@@ -140,6 +140,8 @@ class Profile(_Closed):
         for name in [value] if isinstance(value, str) else value:
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be the name of a header")
+            if name.lower() == "host":  # a front with many hosts would hand the key to another
+                raise ValueError("base_url decides the header Host")
         return value
 
     @field_validator("renamed", "limits", "whole")

@@ -165,6 +165,8 @@ MISTAKES = [
     ('base_url = "https://h/v1"\nextra_body = { model = "m" }', "model is decided by the job"),
     ('base_url = "https://h/v1"\nheaders = { "a b" = "c" }', "name of a header"),
     ('base_url = "https://h/v1"\nkey_header = "a:b"', "name of a header"),
+    ('base_url = "https://h/v1"\nheaders = { hOST = "evil.example" }', "base_url decides"),
+    ('base_url = "https://h/v1"\nkey_prefix = "a\\r\\nb: "', "key_prefix"),
     ('base_url = "https://h/v1"\nkey_variables = ["A=B"]', "key_variables.0"),
     ('base_url = "https://h/v1"\nmetadata_in = "none"', 'identity = "suffix"'),
     ('base_url = "https://h/v1"\nsettings_in = "hyperparameters"', "only"),
