@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ import click
 
 from ftjobs.cli import fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.show import clean_line, emit, say
+from ftjobs.cli.show import clean_line, emit, is_runner, say
 from ftjobs.client import Client
 from ftjobs.errors import ConfigError, FtjobsError
 from ftjobs.jobs.fields import build
@@ -103,7 +104,12 @@ def command(
 
 def _answer_once(talk: Conversation, question: str, *, as_json: bool) -> None:
     if not as_json and talk.sampling.n == 1:
-        talk.ask(question, _write)
+        if is_runner(os.environ):  # a command could come in two pieces
+            pieces: list[str] = []
+            talk.ask(question, pieces.append)
+            _write(_harmless("".join(pieces)))
+        else:
+            talk.ask(question, _write)
         click.echo()
         return
     messages = talk.messages(question)
@@ -112,7 +118,14 @@ def _answer_once(talk: Conversation, question: str, *, as_json: bool) -> None:
         emit(completion)
         return
     for choice in completion.choices:
-        click.echo(f"[{choice.index + 1}] {clean(str(choice.message.content or ''))}")
+        answer = clean(str(choice.message.content or ""))
+        shown = _harmless(answer) if is_runner(os.environ) else answer
+        click.echo(f"[{choice.index + 1}] {shown}")
+
+
+def _harmless(answer: str) -> str:
+    """An answer of which no line commands the log of a runner."""
+    return "\n".join(map(clean_line, answer.split("\n")))
 
 
 def _write(text: str) -> None:

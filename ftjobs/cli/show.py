@@ -40,6 +40,11 @@ def clean_line(text: str) -> str:
     return _LOG_COMMANDS.sub(r"\1\2 ", " ".join(clean(text).split("\n")))
 
 
+def is_runner(environ: Mapping[str, str]) -> bool:
+    """Whether what is printed becomes the log of GitHub Actions or Azure Pipelines."""
+    return environ.get("GITHUB_ACTIONS") == "true" or "TF_BUILD" in environ
+
+
 def emit(value: object) -> None:
     """`value` as one line of JSON on standard output.  A number that is none becomes null."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

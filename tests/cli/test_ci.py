@@ -46,7 +46,7 @@ class Runner:
 @pytest.fixture(autouse=True)
 def _no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("GITHUB_"):
+        if name.startswith("GITHUB_") or name == "TF_BUILD":
             monkeypatch.delenv(name)
 
 
@@ -276,6 +276,30 @@ def test_a_watched_jobs_words_command_no_log(
     assert [line for line in lines if obeyed(line)] == []
     if how:
         assert any(evil == json.loads(line).get("message") for line in printed.out.splitlines())
+
+
+@pytest.mark.parametrize("how", [(), ("--n", "2"), ("--json",)])
+@pytest.mark.parametrize(("variable", "value"), [("GITHUB_ACTIONS", "true"), ("TF_BUILD", "True")])
+def test_no_answer_of_a_model_commands_the_log(
+    variable: str,
+    value: str,
+    how: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answering = FakeBackend(answers={"q": "a::b\n::add-mask::b\r\n ::error::c ##vso[d]\ne"})
+
+    def lines() -> list[str]:
+        main(["chat", "fake-base", "q", *how], connect=lambda _: Client(answering))
+        return capsys.readouterr().out.splitlines()
+
+    as_it_is = lines()
+    monkeypatch.setenv(variable, value)
+    harmless = lines()
+    assert not any(map(obeyed, harmless))
+    assert len(harmless) == len(as_it_is)
+    assert "a::b" in harmless[0]
+    assert how == ("--json",) or any(map(obeyed, as_it_is))
 
 
 def test_no_word_in_a_table_commands_the_log(run: Run, backend: FakeBackend, job: Job) -> None:
