@@ -10,10 +10,18 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ftjobs.backends.base import Progress, Trainer
-from ftjobs.errors import ConfigError, DeadlineError, InvalidRequestError, NotFoundError
+from ftjobs.errors import (
+    BackendError,
+    ConfigError,
+    DeadlineError,
+    InvalidRequestError,
+    NotFoundError,
+    StalePlanError,
+)
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.schema import File
 
@@ -34,8 +42,17 @@ def sha256_of(path: Path) -> tuple[str, int]:
                 digest.update(block)
                 size += len(block)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     return digest.hexdigest(), size
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """A file's size and the time of its last change: others, once it is written to."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return found.st_size, found.st_mtime_ns
 
 
 def name_at_service(path: Path, sha256: str) -> str:
@@ -58,6 +75,7 @@ def ensure_file(
     sha256: str,
     size: int,
     *,
+    stamp: tuple[int, int],
     ledger: Ledger | None = None,
     progress: Progress | None = None,
     sleep: Callable[[float], None],
@@ -65,13 +83,23 @@ def ensure_file(
 ) -> File:
     """The file at the service, uploaded if it is not there, once the service can use it.
 
+    `stamp` is from before the file was hashed: what is sent under a hash has to be what has it.
+
     Raises:
         ConfigError: it cannot be read.
+        StalePlanError: it was written to; nothing of it is kept.
         BackendError: the service refused it, or it could not be sent.
     """
     file = find_file(backend, sha256, size, ledger=ledger)
     if file is None:
         file = backend.upload(path, name=name_at_service(path, sha256), progress=progress)
+        if stamp_of(path) != stamp:
+            if backend.capabilities.delete_files:
+                with suppress(BackendError):
+                    backend.delete_file(file.id)
+            raise StalePlanError(
+                f"{path}: the file has changed while it was sent", hint="Plan again."
+            )
     if ledger is not None:
         ledger.remember_file(backend.name, sha256, file.id)
     return _ready(backend, file, sleep, now)
@@ -94,9 +122,10 @@ def _named(backend: Trainer, sha256: str) -> Iterator[File]:
 
 
 def _usable(file: File, size: int) -> bool:
-    is_whole = file.bytes in (0, size)  # some services leave the size out
+    is_ours = file.purpose in ("", "fine-tune")  # some services leave it out
+    is_whole = file.bytes in (0, size)  # and some the size
     is_kept = file.expires_at is None or file.expires_at > time.time() + LEFT
-    return is_whole and is_kept and file.status not in UNUSABLE and file.purpose == "fine-tune"
+    return is_ours and is_whole and is_kept and file.status not in UNUSABLE
 
 
 def _ready(
@@ -106,12 +135,24 @@ def _ready(
     end, pause = now() + PATIENCE, 0.5
     while file.status in UNREADY:
         if now() >= end:
-            raise DeadlineError(f"{backend.name} is still looking through {file.filename}")
+            raise DeadlineError(
+                f"{backend.name} is still looking through {file.filename}",
+                hint=f"Run the same command again later, or delete the file: {_DELETE} {file.id}",
+            )
         sleep(pause)
         pause = min(pause * 2, 10.0)
         file = backend.file(file.id)
     if file.status in UNUSABLE:
         raise InvalidRequestError(
-            f"{backend.name} cannot use {file.filename}: {file.status_details or file.status}"
+            f"{backend.name} cannot use {file.filename}: {file.status_details or file.status}",
+            hint=f"Mend the data and run again; {_DELETE} {file.id} clears this file away.",
         )
     return file
+
+
+_DELETE = "ftjobs files delete"
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    hint = "" if path.is_absolute() else f"The path holds in one folder, and this is {Path.cwd()}."
+    return ConfigError(f"cannot read {path}: {error.strerror}", hint=hint)

@@ -7,7 +7,6 @@ if nothing has moved since, and may be repeated: the same plan always ends in th
 from __future__ import annotations
 
 import datetime as dt
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +33,7 @@ from ftjobs.errors import (
 from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
-from ftjobs.jobs.files import ensure_file, find_file, sha256_of
+from ftjobs.jobs.files import ensure_file, find_file, sha256_of, stamp_of
 from ftjobs.jobs.identity import adoptable, ended_in_vain, identity_of, jobs_of, mark
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.preflight import Note, preflight
@@ -230,12 +229,12 @@ def apply(
                 file.path,
                 file.sha256,
                 file.bytes,
+                stamp=stamps[field],
                 ledger=ledger,
                 progress=progress,
                 sleep=retry.sleep,
                 now=retry.now,
             )
-            _check_same(file, stamps[field], backend, sent.id)
             spec = spec.model_copy(update={field: sent.id})
         creation.spec = mark(spec, plan.identity, backend.capabilities)
         return _created(plan, ledger, creation)
@@ -402,26 +401,9 @@ def _created(plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
 
 def _unmoved(file: PlannedFile) -> tuple[int, int]:
     """The stamp of a file that is the planned one."""
-    stamp = _stamp(file.path)
+    stamp = stamp_of(file.path)
     if sha256_of(file.path) != (file.sha256, file.bytes):
         raise StalePlanError(
             f"{file.path}: the file has changed since the plan was made", hint="Plan again."
         )
     return stamp
-
-
-def _check_same(file: PlannedFile, stamp: tuple[int, int], backend: Trainer, sent: str) -> None:
-    """Make sure that what was sent under the hash in its name is what was hashed."""
-    if _stamp(file.path) == stamp:
-        return
-    if file.file_id is None and backend.capabilities.delete_files:
-        backend.delete_file(sent)
-    raise StalePlanError(f"{file.path}: the file has changed while it was sent", hint="Plan again.")
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - one call, of one moment
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    return found.st_size, found.st_mtime_ns

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ftjobs.backends.base import Progress
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import ConfigError, DeadlineError, InvalidRequestError
-from ftjobs.jobs.files import ensure_file, find_file, name_at_service, sha256_of
+from ftjobs.jobs.files import ensure_file, find_file, name_at_service, sha256_of, stamp_of
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.schema import File
 from tests.jobs.lagging import Clock
@@ -52,7 +52,13 @@ def ensure(
 ) -> File:
     clock = clock or Clock()
     return ensure_file(
-        backend, path, *sha256_of(path), ledger=ledger, sleep=clock.sleep, now=clock.now
+        backend,
+        path,
+        *sha256_of(path),
+        stamp=stamp_of(path),
+        ledger=ledger,
+        sleep=clock.sleep,
+        now=clock.now,
     )
 
 
@@ -101,6 +107,19 @@ def test_a_file_that_would_not_do_is_not_reused(path: Path, changes: dict[str, o
     backend = Other()
     ensure(backend, path)
     assert find_file(backend, *sha256_of(path)) is None
+
+
+def test_a_file_of_which_the_service_says_only_the_name_is_reused(path: Path) -> None:
+    class Terse(FakeBackend):
+        def files(self):  # type: ignore[no-untyped-def]
+            said = {"bytes": 0, "created_at": 0, "purpose": ""}
+            return iter([file.model_copy(update=said) for file in super().files()])
+
+    backend = Terse()
+    sent = ensure(backend, path)
+    found = find_file(backend, *sha256_of(path))
+    assert found is not None
+    assert found.id == sent.id
 
 
 def test_a_file_is_waited_for_while_the_service_looks_through_it(path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from ftjobs.backends.base import Progress
 from ftjobs.backends.fake import FakeBackend
-from ftjobs.errors import CostError, FtjobsError, StalePlanError
+from ftjobs.errors import ConfigError, CostError, FtjobsError, StalePlanError
+from ftjobs.jobs.files import name_at_service
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.plan import Plan, apply, plan_job
 from ftjobs.jobs.preflight import Note
@@ -128,6 +131,34 @@ def test_data_that_changes_while_it_is_sent_is_not_kept(train: Path) -> None:
         apply(backend, planned(backend, train))
     assert list(backend.files()) == []
     assert list(backend.jobs()) == []
+
+
+def test_a_file_that_others_sent_stays_though_the_one_here_has_changed(train: Path) -> None:
+    seconds = count(1)
+
+    class Touching(FakeBackend):
+        def files(self) -> Iterator[File]:
+            os.utime(train, (next(seconds),) * 2)
+            return super().files()
+
+    backend = Touching()
+    plan = planned(backend, train)
+    sent = backend.upload(train, name=name_at_service(train, plan.files["training_file"].sha256))
+    assert apply(backend, plan).training_file == sent.id
+    assert sent.id in [file.id for file in backend.files()]
+
+
+def test_a_plan_applied_in_another_folder_says_so(
+    train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(train.parent)
+    backend = FakeBackend()
+    plan = planned(backend, Path(train.name))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot read train") as caught:
+        apply(backend, plan)
+    assert "elsewhere" in caught.value.hint
 
 
 def test_a_plan_is_for_one_backend(train: Path) -> None:
