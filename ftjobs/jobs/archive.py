@@ -8,6 +8,7 @@ the service, which may be anything, and lead nowhere else.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import time
@@ -15,11 +16,10 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ftjobs.backends.base import Downloads, Progress, Trainer
 from ftjobs.disk import PART, publish, settle, stored_by, written
@@ -246,10 +246,11 @@ def _require_archive(folder: Path) -> None:
 def _manifest(folder: Path, backend: str) -> Manifest:
     path = folder / "manifest.json"
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        # Not by pydantic's own reader: it takes no half of a surrogate pair, which a name may hold.
+        manifest = Manifest.model_validate(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return Manifest(backend=backend)
-    except (ValidationError, OSError):
+    except (ValueError, RecursionError, OSError):
         raise ConfigError(
             f"{path}: not a manifest that this version of ftjobs can read",
             hint="Name a new folder, or delete the manifest to fetch everything again.",
@@ -286,9 +287,9 @@ def json_bytes(value: object, *, indent: int | None = None) -> bytes:
 
     plain = to_jsonable_python(value, inf_nan_mode="null")
     try:
-        return f"{dumps(plain, ensure_ascii=False, indent=indent)}\n".encode()
+        return f"{json.dumps(plain, ensure_ascii=False, indent=indent)}\n".encode()
     except UnicodeEncodeError:
-        return f"{dumps(plain, indent=indent)}\n".encode()
+        return f"{json.dumps(plain, indent=indent)}\n".encode()
 
 
 # --- names ------------------------------------------------------------------------------------

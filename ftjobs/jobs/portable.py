@@ -35,18 +35,22 @@ def job_toml(
     settings, odd_settings = _settings(job)
     fields, odd_fields = _fields(job)
     validation = job.validation_file
-    text = dumps(
-        JobFile(
-            model=model or job.model,
-            method=_method(job),
-            data=Data(
-                train=UP / service_path(job.training_file),
-                validation=UP / service_path(validation) if validation else None,
-            ),
-            hyperparameters=settings,
-            **fields,
+    try:
+        text = dumps(
+            JobFile(
+                model=model or job.model,
+                method=_method(job),
+                data=Data(
+                    train=UP / service_path(job.training_file),
+                    validation=UP / service_path(validation) if validation else None,
+                ),
+                hyperparameters=settings,
+                **fields,
+            )
         )
-    )
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+        raise ConfigError(f"a job file cannot say this job's {place}") from None
     remarks = [
         f"Job {job.id} of {service}, written down by ftjobs migrate.",
         *_on_model(job, model),

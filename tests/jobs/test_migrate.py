@@ -278,6 +278,17 @@ def test_texts_that_are_no_unicode_are_kept(account: Account) -> None:
     assert "half \ud83d" in [json.loads(row)["message"] for row in rows]
 
 
+def test_names_that_are_no_unicode_do_not_end_the_next_run(account: Account) -> None:
+    def spoil(page: Any) -> Any:
+        page["data"][0] |= {"model": "half \ud83d", "fine_tuned_model": "ft:\ud83d"}
+        return page
+
+    account.service.fault("GET", "/fine_tuning/jobs$", rewrite=spoil, times=2)
+    first, again = account.migrate(), account.migrate()
+    assert [loss.reason for loss in first.missing] == ["a job file cannot say this job's model"]
+    assert (again.fetched, again.missing) == (0, first.missing)
+
+
 def test_a_full_disk_is_named_and_leaves_whole_files(account: Account) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
