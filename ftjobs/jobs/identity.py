@@ -70,7 +70,8 @@ def carries(job: Job, identity: str) -> bool:
     if IDENTITY in job.metadata:
         return job.metadata[IDENTITY] == identity
     end = f"-{identity[:SHORT]}"
-    return (job.suffix or "").endswith(end) or f"{end}:" in f"{job.fine_tuned_model or ''}:"
+    names = (job.suffix or "", *(job.fine_tuned_model or "").split(":"))
+    return any(name.casefold().endswith(end) for name in names)  # some services fold the case
 
 
 def jobs_of(backend: Trainer, identity: str) -> list[Job]:

@@ -337,6 +337,8 @@ def _adopted(job: Job, plan: Plan, ledger: Ledger | None, creation: Creation) ->
     )
     if job.status == "succeeded" and not job.fine_tuned_model:
         creation.say("its model is gone")
+    if job.status == "paused":
+        creation.say(f"it goes on with: ftjobs jobs resume {job.id}")
     return _settled(job, plan, ledger, creation)
 
 

@@ -90,6 +90,7 @@ def test_a_suffix_is_found_in_the_name_of_the_model_too() -> None:
     marked = mark(spec(), identity, SUFFIX)
     assert carries(job(fine_tuned_model=f"ft:m:org:{marked.suffix}:abc123"), identity)
     assert carries(job(fine_tuned_model=f"me/m-{marked.suffix}"), identity)
+    assert carries(job(suffix=(marked.suffix or "").upper()), identity)
     assert not carries(job(fine_tuned_model="ft:m:org::abc123"), identity)
     assert not carries(job(), identity)
 

@@ -83,6 +83,14 @@ def test_again_makes_another_once(train: Path) -> None:
     assert not backend.retrieve(first.id).ended
 
 
+def test_a_paused_job_is_adopted_and_how_it_goes_on_is_said(train: Path) -> None:
+    backend, said = FakeBackend(), list[str]()
+    job = apply(backend, planned(backend, train))
+    backend.pause(job.id)
+    assert apply(backend, planned(backend, train), say=said.append).id == job.id
+    assert said[-1] == f"it goes on with: ftjobs jobs resume {job.id}"
+
+
 @pytest.mark.parametrize("ending", ["failed", "cancelled"])
 def test_a_job_that_came_to_nothing_is_started_anew(train: Path, ending: str) -> None:
     backend = FakeBackend()
