@@ -45,7 +45,8 @@ LONGEST_ID, LONGEST_LABEL = 80, 60  # bytes; file systems take 255 for a name
 
 def _inside(path: str) -> str:
     """A manifest may come from anybody: what it names must not lead out of its folder."""
-    if path.startswith(("/", "\\")) or set(path) & {"\0", ":"} or ".." in re.split(r"[/\\]", path):
+    first, *rest = re.split(r"[/\\]", path)
+    if not first or ".." in (first, *rest) or set(path) & {"\0", ":"}:
         raise ValueError("leads out of the folder")
     return path
 

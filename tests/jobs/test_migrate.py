@@ -24,7 +24,7 @@ from ftjobs.errors import (
     ServiceError,
     UnreachableError,
 )
-from ftjobs.jobs.archive import Archive, Manifest, folder_name, safe_id, service_path
+from ftjobs.jobs.archive import Archive, FileEntry, Manifest, folder_name, safe_id, service_path
 from ftjobs.jobs.jobfile import parse_job, read_job
 from ftjobs.jobs.migrate import Migration, migrate
 from ftjobs.jobs.portable import job_toml
@@ -278,15 +278,14 @@ def test_texts_that_are_no_unicode_are_kept(account: Account) -> None:
     assert "half \ud83d" in [json.loads(row)["message"] for row in rows]
 
 
-def test_names_that_are_no_unicode_do_not_end_the_next_run(account: Account) -> None:
-    def spoil(page: Any) -> Any:
-        page["data"][0] |= {"model": "half \ud83d", "fine_tuned_model": "ft:\ud83d"}
-        return page
-
-    account.service.fault("GET", "/fine_tuning/jobs$", rewrite=spoil, times=2)
-    first, again = account.migrate(), account.migrate()
-    assert [loss.reason for loss in first.missing] == ["a job file cannot say this job's model"]
-    assert (again.fetched, again.missing) == (0, first.missing)
+def test_names_that_are_no_unicode_do_not_end_the_next_run(tmp_path: Path) -> None:
+    half = {"\ud83d": FileEntry(filename="half \ud83d")}
+    with Archive.opened(tmp_path / "leaving", "fake") as archive:
+        archive.files |= half
+    with Archive.opened(tmp_path / "leaving", "fake") as archive:
+        assert archive.files == half
+    with pytest.raises(ConfigError, match="cannot say this job's model"):
+        job_toml(a_job(model="half \ud83d"), {}, service="s")
 
 
 def test_a_full_disk_is_named_and_leaves_whole_files(account: Account) -> None:
@@ -322,6 +321,16 @@ def test_a_manifest_leads_nowhere_else(account: Account, path: str) -> None:
     account.migrate()
     manifest = json.loads((account.folder / "manifest.json").read_bytes())
     manifest["files"][account.train]["kept"]["path"] = path
+    (account.folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match="not a manifest"):
+        account.migrate()
+
+
+@pytest.mark.parametrize("folder", ["", "/", "..", "jobs/../.."])
+def test_no_job_is_written_elsewhere(account: Account, folder: str) -> None:
+    account.migrate()
+    manifest = json.loads((account.folder / "manifest.json").read_bytes())
+    manifest["jobs"][account.jobs[0]]["folder"] = folder
     (account.folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match="not a manifest"):
         account.migrate()
