@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ftjobs.errors import ServiceError
 
-__all__ = ["Raw", "instant", "mapping", "noun", "rows", "text"]
+__all__ = ["Raw", "instant", "mapping", "noun", "parsed", "readable", "rows", "text"]
 
 Noun = TypeVar("Noun", bound=BaseModel)
 Raw = Mapping[str, Any]
@@ -33,6 +34,28 @@ def noun(cls: type[Noun], raw: Raw, name: str, **missing: Any) -> Noun:
         raise ServiceError(
             f"{name} answered a {cls.__name__.lower()} whose {place} cannot be read: {first['msg']}"
         ) from None
+
+
+def parsed(content: str | bytes, name: str, request_id: str | None = None) -> object:
+    """What the service called `name` answered in JSON, `readable`.  ServiceError if it is none."""
+    try:
+        answer = json.loads(content)
+        escaped = "\\ud" if isinstance(content, str) else b"\\ud"
+        return readable(answer) if escaped in content.lower() else answer  # type: ignore[operator]
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
+        words = f"{name} answered what is no JSON: {type(error).__name__}"
+        raise ServiceError(words, request_id=request_id) from None
+
+
+def readable(value: Any) -> Any:
+    """`value` with `?` for halves of characters (lone surrogates): JSON can say them, but no file,
+    database or terminal takes them.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {readable(key): readable(each) for key, each in value.items()}
+    return [readable(each) for each in value] if isinstance(value, list) else value
 
 
 def mapping(value: object) -> Raw:

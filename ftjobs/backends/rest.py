@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ftjobs.backends.base import Progress
-from ftjobs.backends.nouns import Raw, mapping, rows
+from ftjobs.backends.nouns import Raw, mapping, parsed, rows
 from ftjobs.backends.profiles import Profile, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
 from ftjobs.backends.translation import refusal, translation
@@ -192,14 +192,7 @@ class Rest:
         return found
 
     def _parsed(self, method: str, path: str, **how: Any) -> object:
-        return self._json_of(self._call(method, path, **how).content)
-
-    def _json_of(self, text: str | bytes) -> object:
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
-            words = f"{self.name} answered what is no JSON: {type(error).__name__}"
-            raise ServiceError(words) from None
+        return parsed(self._call(method, path, **how).content, self.name)
 
     def _call(
         self,
@@ -285,7 +278,7 @@ class Rest:
         for event in httpx2.EventSource(answer):
             if event.data == "[DONE]":
                 return
-            chunk = self._json_of(event.data)
+            chunk = parsed(event.data, self.name)
             if not isinstance(chunk, Mapping):
                 raise ServiceError(f"{self.name}: a piece of the stream is no object")
             if chunk.get("error"):

@@ -13,6 +13,7 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
 from ftjobs.backends.failures import hint as known_hint
+from ftjobs.backends.nouns import readable
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -140,7 +141,7 @@ def _word(value: object, secrets: Iterable[str]) -> str | None:
 
 
 def _line(text: str, secrets: Iterable[str]) -> str:
-    text = " ".join(text.split())
+    text = readable(" ".join(text.split()))
     return _hidden(text, secrets)[:LONGEST_MESSAGE]  # in this order: no half of a key is left
 
 

@@ -560,6 +560,20 @@ def test_new_words_and_fields_pass_through(world: World) -> None:
     assert (seen.model_extra or {})["carbon"] == {"kg": 3}
 
 
+def test_halves_of_characters_can_be_printed_and_kept(world: World) -> None:
+    job = world.create()
+    odd = {"status": "\ud83d", "extra": {"\udc00": ["\ud83d\ude00", "\ud83d"]}}
+    world.service.fault("GET", f"{JOBS}/{job.id}", rewrite=lambda body: body | odd)
+    seen = world.backend.retrieve(job.id)
+    assert (seen.status, seen.model_extra) == ("?", {"extra": {"?": ["\U0001f600", "?"]}})
+    world.service.fault("GET", "/models", status=400, body=b'{"error": {"message": "\\ud83d!"}}')
+    with pytest.raises(InvalidRequestError, match=r"\?!"):
+        list(world.backend.models())
+    piece = {"choices": [{"index": 0, "delta": {"content": "\ud83d"}, "finish_reason": "stop"}]}
+    world.service.fault("POST", "/chat/completions", body=f"data: {json.dumps(piece)}\n\n".encode())
+    assert [delta.content for delta in world.backend.stream("fake-base", PROMPT)] == ["?", ""]
+
+
 def test_settings_are_found_where_the_service_puts_them(world: World) -> None:
     job = world.create(suffix="here", hyperparameters={"n_epochs": 4})
 

@@ -8,7 +8,6 @@ really send.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ftjobs.backends.nouns import Raw
+from ftjobs.backends.nouns import Raw, parsed, readable
 from ftjobs.backends.profiles import PROFILES, Profile, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
 from ftjobs.backends.translation import translation
@@ -186,7 +185,7 @@ class Session:
                 for chunk in each_in_time(iter(chunks), self._deadline):
                     if not isinstance(chunk, Mapping):
                         raise ServiceError(f"{self.name}: a piece of the stream is no object")
-                    yield chunk
+                    yield readable(chunk)
             except ValueError as error:
                 words = f"{self.name}: a piece of the stream is no JSON: {type(error).__name__}"
                 raise ServiceError(words) from None
@@ -252,11 +251,7 @@ class Session:
             raise translation(error, self.name, *self._secrets) from None
 
     def _object(self, content: bytes, request_id: str | None) -> Raw:
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
-            words = f"{self.name} answered what is no JSON: {type(error).__name__}"
-            raise ServiceError(words, request_id=request_id) from None
+        answer = parsed(content, self.name, request_id)
         if not isinstance(answer, dict):
             raise ServiceError(
                 f"{self.name} answered JSON that is no object", request_id=request_id
