@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -306,8 +306,11 @@ def test_old_notes_are_dropped(world: World) -> None:
     give_up_early(world)
     (path,) = world.journal.glob("*.json")
     os.utime(path, (0, 0))
+    of_the_user = world.journal / "report.json"
+    of_the_user.write_text("{}")
+    os.utime(of_the_user, (0, 0))
     with Journal(world.journal, "another").held():
-        assert world.notes() == []
+        assert [*world.journal.glob("*.json")] == [of_the_user]
 
 
 # --- giving up ----------------------------------------------------------------------------------
@@ -432,6 +435,16 @@ def test_another_file_of_that_name_and_size_is_not_taken_for_ours(small: World) 
     assert small.service.backend.content(file.id) == b"small" * 100
 
 
+@pytest.mark.parametrize("data", [b"other" * 100, b"more" * 200])
+def test_a_small_file_that_changes_on_the_way_is_not_left_there(small: World, data: bytes) -> None:
+    def meddle(done: int, total: int) -> None:
+        small.path.write_bytes(data)
+
+    with closing(small.backend()) as backend, pytest.raises(ConfigError, match="changed"):
+        backend.upload(small.path, progress=meddle)
+    assert list(small.service.files()) == []
+
+
 def test_a_name_may_be_given(small: World) -> None:
     with closing(small.backend()) as backend:
         assert backend.upload(small.path, name="train.abc.jsonl").filename == "train.abc.jsonl"
@@ -442,6 +455,34 @@ def test_a_file_that_cannot_be_read_is_a_matter_of_configuration(world: World) -
     with pytest.raises(ConfigError, match=r"cannot read .*train\.jsonl"):
         world.upload()
     assert world.service.requests == []
+
+
+@pytest.mark.parametrize("name", ["pipe", "folder", "null"])
+def test_what_is_no_file_is_refused_before_anything_is_sent(world: World, name: str) -> None:
+    path = world.path.parent / name
+    if name == "pipe":
+        os.mkfifo(path)
+    elif name == "folder":
+        path.mkdir()
+    else:
+        path = Path(os.devnull)
+    with closing(world.backend()) as backend, pytest.raises(ConfigError, match="regular file"):
+        backend.upload(path)
+    assert world.service.requests == []
+
+
+@pytest.mark.parametrize(
+    ("path", "odd"),
+    [
+        ("/uploads", {"id": "\ud800"}),
+        ("/uploads", {"created_at": 0, "expires_at": 10**400}),
+        ("/parts", {"id": "\ud800"}),
+    ],
+)
+def test_odd_records_are_errors_at_most(world: World, path: str, odd: dict[str, Any]) -> None:
+    world.service.fault("POST", path, rewrite=lambda body: body | odd, times=9)
+    with suppress(BackendError):
+        world.upload()
 
 
 # --- slices -------------------------------------------------------------------------------------

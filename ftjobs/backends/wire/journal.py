@@ -23,6 +23,7 @@ from ftjobs.errors import FtjobsError
 __all__ = ["Journal", "Noted", "Part"]
 
 DAY = 86_400.0  # seconds
+DIGITS = 32  # of a note's name
 
 log = logging.getLogger("ftjobs")
 
@@ -68,7 +69,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path | None, *key: str) -> None:
-        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:DIGITS]
         self._path = None if folder is None else folder / f"{digest}.json"
 
     @property
@@ -131,7 +132,7 @@ class Journal:
 
 def _sweep(folder: Path) -> None:
     """Drop the notes of uploads that no service has any more."""
-    for path in folder.glob("*.json"):
+    for path in folder.glob(f"{'[0-9a-f]' * DIGITS}.json"):  # and no file of the user's
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > DAY:
                 path.unlink()

@@ -40,6 +40,7 @@ PART_SIZE = 64 << 20
 
 AT_ONCE = 4  # parts
 HOUR = 3600.0  # seconds: what the wire says that an upload lives
+LONGEST_LIFE = 86_400  # seconds, whatever a service says
 MARGIN = 60.0  # seconds before its end in which an upload is not gone on with
 PASSING: tuple[type[BackendError], ...] = (*TRANSIENT, AuthError)
 """After these the parts are kept: a later run, or one with the right key, can go on."""
@@ -276,7 +277,7 @@ def _life(record: Raw) -> float:
     """Seconds for which the service keeps an upload, by its own clock."""
     created, expires = record.get("created_at"), record.get("expires_at")
     if isinstance(created, int) and isinstance(expires, int) and expires > created:
-        return float(expires - created)
+        return float(min(expires - created, LONGEST_LIFE))
     return HOUR
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,6 +118,8 @@ def size_of(path: Path) -> tuple[int, int]:
     """A file's size in bytes, and when it was last changed, in ns.  ConfigError if it has none."""
     with readable(path):
         found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe, which could be read once, or for ever
+        raise ConfigError(f"{path} is no regular file", hint="Write it to a file first.")
     return found.st_size, found.st_mtime_ns
 
 

@@ -19,7 +19,7 @@ from ftjobs.backends.wire.lost import find, patient, unlost
 from ftjobs.backends.wire.parts import PART_SIZE, Outgoing, PartsSender
 from ftjobs.backends.wire.session import Session
 from ftjobs.backends.wire.slices import Meter, Slice, rising, size_of
-from ftjobs.errors import FtjobsError
+from ftjobs.errors import BackendError, ConfigError, FtjobsError
 from ftjobs.schema import File
 
 __all__ = ["Uploader"]
@@ -70,7 +70,14 @@ class Uploader:
 
         retry = patient(self.wire.retry, file.size)
         answer = unlost(retry, post, lambda: find(self.wire, wanted, self.lag))
-        return answer if isinstance(answer, File) else read_file(answer, self.wire.name)
+        if isinstance(answer, File):
+            return answer
+        sent = read_file(answer, self.wire.name)
+        if size_of(file.path) != (file.size, file.changed):
+            with suppress(BackendError):  # under this name it could be taken for the file
+                self.wire.delete(self.wire.api.files.delete, sent.id)
+            raise ConfigError(f"{file.path} changed while it was sent", hint="Send it again.")
+        return sent
 
     def _holds(self, found: File, path: Path) -> bool:
         """Whether the service's file has the bytes of ours: name and size prove nothing."""
