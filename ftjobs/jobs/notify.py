@@ -75,7 +75,8 @@ def message(job: Job) -> dict[str, object]:
 
 def _url(url: str, sleep: Callable[[float], None]) -> Callable[[Job], str | None]:
     try:
-        host = urlsplit(url).hostname
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host:

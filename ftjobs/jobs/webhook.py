@@ -182,10 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._status())
 
     def _status(self) -> HTTPStatus:
-        length = self.headers.get("Content-Length", "")
+        length, *others = self.headers.get_all("Content-Length", [""])
+        others += self.headers.get_all("Transfer-Encoding", [])
         if self.path.partition("?")[0] != PATH:
             return HTTPStatus.NOT_FOUND
-        if not re.fullmatch(r"[0-9]{1,9}", length):
+        if others or not re.fullmatch(r"[0-9]{1,9}", length):  # a proxy may have read another one
             return HTTPStatus.LENGTH_REQUIRED
         if int(length) > LONGEST_BODY:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE

@@ -166,7 +166,10 @@ def test_a_command_that_vanished(tmp_path: Path) -> None:
     assert tell(DONE) == f"{script}: No such file or directory"
 
 
-@pytest.mark.parametrize("text", ["http://", "https://[::1", "no-such-program", "'open", " "])
+@pytest.mark.parametrize(
+    "text",
+    ["http://", "https://[::1", "http://h:99999/", "http://h:x/", "no-such-program", "'open", " "],
+)
 def test_what_is_neither(text: str) -> None:
     with pytest.raises(ConfigError, match="--notify"):
         notifier(text)

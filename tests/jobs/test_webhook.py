@@ -173,6 +173,17 @@ def test_a_chunked_body_is_refused(receiver: Receiver) -> None:
         assert connection.recv(100).split()[1] == b"411"
 
 
+@pytest.mark.parametrize("more", ["Content-Length: 3", "Transfer-Encoding: chunked"])
+def test_a_body_of_two_lengths_is_refused(receiver: Receiver, more: str) -> None:
+    body = json.dumps(ENDED).encode()
+    given = {"Content-Length": str(len(body))} | signed(body)
+    lines = ["POST /webhook HTTP/1.1", *(f"{name}: {text}" for name, text in given.items()), more]
+    with socket.create_connection(place(receiver), timeout=5) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        assert connection.recv(100).split()[1] == b"411"
+    assert not rings(receiver)
+
+
 @pytest.mark.parametrize("said", [b"\x16\x03\x01\x02\x00\x01\x00\n", b"\r\n", b"x\r\n\r\n", b""])
 def test_noise_harms_nothing(receiver: Receiver, said: bytes) -> None:
     with socket.create_connection(place(receiver), timeout=5) as connection:
