@@ -165,7 +165,7 @@ def _is_file(path: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if unknown := sorted(values.keys() - {*SETTINGS, "profiles"}):
         known = ", ".join(sorted([*SETTINGS, "profiles"]))

@@ -49,6 +49,7 @@ def test_folders_are_relative_to_the_file_that_names_them(tmp_path: Path) -> Non
         ("home = 3", "setting 'home'"),
         ("\xff", "ftjobs.toml"),
         ("a = " + "[" * 100_000, "ftjobs.toml"),
+        ("a = " + "9" * 5000, "ftjobs.toml"),
         ('home = "a\\u0000b"', "setting 'home'"),
         ('cache = "~nosuchuser/x"', "setting 'cache'"),
         ("profiles = 3", "each is a table"),

@@ -173,7 +173,7 @@ def load_prices(paths: Iterable[str | os.PathLike[str]] = ()) -> dict[str, Price
 def _parsed(text: str, place: str) -> dict[str, Price]:
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits is a ValueError too
         raise ConfigError(f"{place}: {error}") from None
     entries = table.pop("price", [])
     if table or not isinstance(entries, list):

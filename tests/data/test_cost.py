@@ -182,6 +182,7 @@ def test_later_files_go_before_earlier_ones(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("price = [", "Invalid"),
+        (f"price = {'9' * 5000}", "integer string conversion"),
         ("[prices]", "something else"),
         ("price = 3", "something else"),
         ("price = [3]", "price 1: it"),
