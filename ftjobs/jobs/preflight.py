@@ -69,7 +69,7 @@ def preflight(
         ConfigError: a file cannot be read.
     """
     here = backend.name == "local"
-    notes = [*_settings(backend, spec), *_sizes(backend, files)]
+    notes = [*_settings(backend, spec), *_sizes(backend, files), *_sameness(files)]
     notes += _machine(backend, spec, files) if here else _service(backend, spec, today)
     counter = counter_of(backend, spec.model)
     for file in files.values():
@@ -203,6 +203,16 @@ def _sizes(backend: Trainer, files: Mapping[str, Planned]) -> Iterator[Note]:
                 text=f"{file.path} has {file.bytes:,} bytes; {backend.name} takes {most:,}",
                 hint="Train on fewer examples: ftjobs data split makes smaller files.",
             )
+
+
+def _sameness(files: Mapping[str, Planned]) -> Iterator[Note]:
+    """A validation file that holds what is trained on."""
+    if len({file.sha256 for file in files.values()}) < len(files):
+        yield Note(
+            level="warning",
+            text="the validation file is the training file: valid_loss will tell nothing new",
+            hint="Hold examples out: ftjobs data split makes two files of one.",
+        )
 
 
 def _machine(backend: Trainer, spec: JobSpec, files: Mapping[str, Planned]) -> Iterator[Note]:

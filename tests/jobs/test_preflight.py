@@ -183,6 +183,14 @@ def test_a_file_larger_than_the_service_takes(train: PlannedFile) -> None:
     assert only(notes(backend, train))[0] == "error"
 
 
+def test_a_validation_file_that_is_the_training_file(train: PlannedFile) -> None:
+    files = {"training_file": train, "validation_file": train}
+    spec = JobSpec(model=MODEL, training_file="f", validation_file="f")
+    found = only(preflight(shop(), spec, files, today=LONG_AGO))
+    assert found[0] == "warning"
+    assert "valid_loss" in found[1]
+
+
 def test_what_the_backend_cannot_do(train: PlannedFile) -> None:
     backend = shop()
     backend.capabilities = EVERYTHING.model_copy(update={"hyperparameters": frozenset()})
