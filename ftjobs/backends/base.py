@@ -33,6 +33,10 @@ Progress = Callable[[int, int], None]
 """Called with (done, total), in bytes for transfers; total is 0 while it is unknown."""
 
 
+def silent(done: int, total: int) -> None:
+    """Progress that nobody follows."""
+
+
 @runtime_checkable
 class Trainer(Protocol):
     """Files, jobs and models.  Every method may raise `BackendError` or `StoreError`."""

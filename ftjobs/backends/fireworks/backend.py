@@ -28,8 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ftjobs.backends.base import Progress, check_supported
-from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
+from ftjobs.backends.base import Progress, check_supported, silent
 from ftjobs.backends.curves import metrics_csv, metrics_of
 from ftjobs.backends.fireworks.body import (
     DPO,
@@ -51,10 +50,9 @@ from ftjobs.backends.fireworks.body import (
     says_the_same,
 )
 from ftjobs.backends.fireworks.story import place_of, story
+from ftjobs.backends.native import Native, require_unused
 from ftjobs.backends.nouns import Raw, mapping, rows, text
-from ftjobs.backends.profiles import Profile
-from ftjobs.backends.rest import Rest, at, file_blocks
-from ftjobs.backends.retry import RetryPolicy
+from ftjobs.backends.rest import at, file_blocks
 from ftjobs.errors import (
     ConfigError,
     InvalidRequestError,
@@ -64,16 +62,12 @@ from ftjobs.errors import (
 )
 from ftjobs.schema import (
     IDENTITY,
-    ChatMessage,
     Checkpoint,
-    Completion,
-    Delta,
     Event,
     File,
     Job,
     JobSpec,
     Model,
-    Sampling,
 )
 
 __all__ = ["FireworksBackend"]
@@ -85,42 +79,13 @@ PAGE = 200  # the most that a list gives at once
 CONFLICT = 409
 
 
-class FireworksBackend:
+class FireworksBackend(Native):
     """A `Backend` for Fireworks.  Thread-safe.
 
-    Args:
-        name: what the user calls it.
-        profile: where it is, what it can do, and whose account; without one, the only account
-            of the key is taken.
-        key: sent in the profile's header for it, and never written anywhere else.
-        retry: the policy for what may be repeated.
-        timeout: seconds without a byte after which a call fails with DeadlineError.
-
-    Raises:
-        ConfigError: the URL cannot be used.
-        AuthError: the key holds characters that no header can carry.
+    The profile may name the account; otherwise the only account of the key is taken.
     """
 
-    def __init__(
-        self,
-        name: str,
-        profile: Profile,
-        key: str,
-        *,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        timeout: float = 120.0,
-    ) -> None:
-        self.name = name
-        self.capabilities = profile.capabilities
-        self.profile = profile
-        self._given_account = profile.account
-        self._always = {**profile.settings, **profile.extra_body}
-        self._states = {**STATES, **profile.statuses}
-        self._rest = Rest(name, profile, key, retry=retry, timeout=timeout)
-
-    def close(self) -> None:
-        """Close the connections.  The backend opens new ones if it is used again."""
-        self._rest.close()
+    chat = "inference/v1/chat/completions"
 
     # --- files --------------------------------------------------------------------------------
 
@@ -145,7 +110,7 @@ class FireworksBackend:
             raise ConfigError(f"{filename}: the name must end in .jsonl")
         dataset, size = self._dataset(path, filename)
         if text(dataset.get("state")) != "READY":
-            self._send(path, filename, id_of(dataset), size, progress or _silent)
+            self._send(path, filename, id_of(dataset), size, progress or silent)
             dataset = self._get("datasets", id_of(dataset))
         elif progress is not None:
             progress(size, size)
@@ -211,9 +176,7 @@ class FireworksBackend:
 
     def delete_file(self, file_id: str) -> None:
         """Delete a dataset.  InvalidRequestError while a job needs it, which is asked first."""
-        for job in self.jobs():
-            if not job.ended and file_id in (job.training_file, job.validation_file):
-                raise InvalidRequestError(f"dataset {file_id} is in use by job {job.id}")
+        require_unused(file_id, self.jobs())
         self._rest.delete(self._path("datasets/{}", file_id))
 
     # --- jobs ---------------------------------------------------------------------------------
@@ -285,14 +248,6 @@ class FireworksBackend:
                 return job
             raise
         return self.retrieve(job_id)
-
-    def pause(self, job_id: str) -> Job:
-        """UnsupportedError: jobs cannot be paused here."""
-        raise UnsupportedError(f"{self.name} cannot pause job {job_id}")
-
-    def resume(self, job_id: str) -> Job:
-        """UnsupportedError: jobs cannot be paused here."""
-        raise UnsupportedError(f"{self.name} cannot resume job {job_id}")
 
     def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
         """Every job that carries all pairs of `metadata`, newest first.
@@ -374,29 +329,13 @@ class FireworksBackend:
             raise InvalidRequestError(f"{model} is not a model of account {self._account}")
         self._rest.delete(self._path("models/{}", model_id))
 
-    def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
-    ) -> Completion:
-        """The whole answer.  A tuned model must be deployed first."""
-        body = chat_body(model, messages, sampling)
-        answer = self._rest.read(lambda: self._rest.post("inference/v1/chat/completions", body))
-        return completion(answer, model, self.name)
-
-    def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
-    ) -> Iterator[Delta]:
-        """The answer piece by piece; only its opening is retried."""
-        body = chat_body(model, messages, sampling)
-        chunks = self._rest.stream("inference/v1/chat/completions", body)
-        return deltas(chunks, sampling.n, self.name)
-
     # --- places -------------------------------------------------------------------------------
 
     @cached_property
     def _account(self) -> str:
         """The account: the one that was given, or the only one of the key."""
-        if self._given_account:
-            return self._given_account
+        if self.profile.account:
+            return self.profile.account
         found = [id_of(raw) for raw in self._listed("v1/accounts", "accounts")]
         if len(found) == 1:
             return found[0]
@@ -439,11 +378,7 @@ class FireworksBackend:
         return read_file(raw, self.name)
 
     def _job(self, raw: Raw, kind: Kind) -> Job:
-        return read_job(raw, kind, self._states, self._account, self.name)
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody follows."""
+        return read_job(raw, kind, {**STATES, **self.profile.statuses}, self._account, self.name)
 
 
 def _measured(path: Path, filename: str) -> tuple[str, int, int]:

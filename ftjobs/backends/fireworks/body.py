@@ -129,8 +129,6 @@ def check_spec(spec: JobSpec, name: str) -> None:
         raise UnsupportedError(f"{name} takes beta for dpo only")
     if given.get("beta", 0) >= 0.5:
         raise UnsupportedError(f"{name} takes a beta below 0.5")
-    if len(spec.suffix or "") > LONGEST_NAME:
-        raise UnsupportedError(f"{name}: a suffix has at most {LONGEST_NAME} characters")
 
 
 def says_the_same(asked: Raw, there: Raw) -> bool:

@@ -24,13 +24,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftjobs.backends.base import Progress, check_supported
-from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
+from ftjobs.backends.base import Progress, check_supported, silent
 from ftjobs.backends.curves import metrics_csv, metrics_of
+from ftjobs.backends.native import Native, require_unused
 from ftjobs.backends.nouns import Raw, noun, rows, text
-from ftjobs.backends.profiles import Profile
-from ftjobs.backends.rest import Rest, at, file_blocks
-from ftjobs.backends.retry import RetryPolicy
+from ftjobs.backends.rest import at, file_blocks
 from ftjobs.backends.together.body import (
     PRICED,
     STATUSES,
@@ -48,59 +46,24 @@ from ftjobs.errors import (
     UnsupportedError,
 )
 from ftjobs.schema import (
-    ChatMessage,
     Checkpoint,
-    Completion,
-    Delta,
     Event,
     File,
     Job,
     JobSpec,
     Model,
-    Sampling,
 )
 
 __all__ = ["TogetherBackend"]
 
-LONGEST_SUFFIX = 40
 FILE_TYPES = frozenset({"jsonl", "csv", "parquet"})
 SENT, KNOWN_FILE = frozenset({200, 201, 302, 303, 307}), 409
 
 
-class TogetherBackend:
-    """A `Backend` for Together.  Thread-safe.
+class TogetherBackend(Native):
+    """A `Backend` for Together.  Thread-safe."""
 
-    Args:
-        name: what the user calls it.
-        profile: where it is and what it can do.
-        key: sent in the profile's header for it, and never written anywhere else.
-        retry: the policy for what may be repeated.
-        timeout: seconds without a byte after which a call fails with DeadlineError.
-
-    Raises:
-        ConfigError: the URL cannot be used.
-        AuthError: the key holds characters that no header can carry.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        profile: Profile,
-        key: str,
-        *,
-        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
-        timeout: float = 120.0,
-    ) -> None:
-        self.name = name
-        self.capabilities = profile.capabilities
-        self.profile = profile
-        self._always = {**profile.settings, **profile.extra_body}
-        self._statuses = {**STATUSES, **profile.statuses}
-        self._rest = Rest(name, profile, key, retry=retry, timeout=timeout)
-
-    def close(self) -> None:
-        """Close the connections.  The backend opens new ones if it is used again."""
-        self._rest.close()
+    chat = "v1/chat/completions"
 
     # --- files --------------------------------------------------------------------------------
 
@@ -117,7 +80,7 @@ class TogetherBackend:
         Raises:
             ConfigError: the file cannot be read, is too large, or has no type that it takes.
         """
-        progress, filename = progress or _silent, name or Path(path).name
+        progress, filename = progress or silent, name or Path(path).name
         digest, size = self._measured(path)
         fields = {
             "purpose": purpose,
@@ -150,9 +113,7 @@ class TogetherBackend:
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file.  InvalidRequestError while a job needs it, which is asked first."""
-        for job in self.jobs():
-            if not job.ended and file_id in (job.training_file, job.validation_file):
-                raise InvalidRequestError(f"file {file_id} is in use by job {job.id}")
+        require_unused(file_id, self.jobs())
         self._rest.delete(at("v1/files/{}", file_id))
 
     # --- jobs ---------------------------------------------------------------------------------
@@ -193,14 +154,6 @@ class TogetherBackend:
                 return job
             raise
         return self.retrieve(job_id)
-
-    def pause(self, job_id: str) -> Job:
-        """UnsupportedError: jobs cannot be paused here."""
-        raise UnsupportedError(f"{self.name} cannot pause job {job_id}")
-
-    def resume(self, job_id: str) -> Job:
-        """UnsupportedError: jobs cannot be paused here."""
-        raise UnsupportedError(f"{self.name} cannot resume job {job_id}")
 
     def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
         """Every job, newest first, in one answer; none with `metadata`, which no job keeps."""
@@ -260,21 +213,6 @@ class TogetherBackend:
             f"{self.name} cannot delete model {model} here", hint="Use api.together.ai/models."
         )
 
-    def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
-    ) -> Completion:
-        """The whole answer.  A tuned model needs a dedicated endpoint that serves it."""
-        body = chat_body(model, messages, sampling)
-        answer = self._rest.read(lambda: self._rest.post("v1/chat/completions", body))
-        return completion(answer, model, self.name)
-
-    def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
-    ) -> Iterator[Delta]:
-        """The answer piece by piece; only its opening is retried."""
-        body = chat_body(model, messages, sampling)
-        return deltas(self._rest.stream("v1/chat/completions", body), sampling.n, self.name)
-
     # --- what is sent -------------------------------------------------------------------------
 
     def _measured(self, path: Path) -> tuple[str, int]:
@@ -291,8 +229,6 @@ class TogetherBackend:
     def _body(self, spec: JobSpec) -> dict[str, Any]:
         """The body of `create`, once the limits of the model are known."""
         check_supported(spec, self.capabilities, self.name)
-        if len(spec.suffix or "") > LONGEST_SUFFIX:
-            raise UnsupportedError(f"{self.name}: a suffix has at most {LONGEST_SUFFIX} characters")
         limits = self._rest.get("v1/fine-tunes/models/limits", model_name=spec.model)
         return create_body(spec, limits, self._always, self.name)
 
@@ -302,11 +238,7 @@ class TogetherBackend:
         return read_file(raw, self.name)
 
     def _job(self, raw: Raw) -> Job:
-        return read_job(raw, self._statuses, self.name)
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody follows."""
+        return read_job(raw, {**STATUSES, **self.profile.statuses}, self.name)
 
 
 def _file_type(filename: str) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ftjobs.backends.base import Permission, Progress, check_supported
+from ftjobs.backends.base import Permission, Progress, check_supported, silent
 from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
 from ftjobs.backends.nouns import Raw, noun
 from ftjobs.backends.profiles import Profile
@@ -101,7 +101,7 @@ class WireBackend:
     ) -> File:
         """Send a file, in constant memory.  ConfigError if it cannot be read, or changes."""
         path = Path(path)
-        return self._uploader.send(path, name or path.name, purpose, progress or _silent)
+        return self._uploader.send(path, name or path.name, purpose, progress or silent)
 
     def file(self, file_id: str) -> File:
         """One file's record."""
@@ -123,7 +123,7 @@ class WireBackend:
             lambda start: self._wire.streamed_content(file_id, range_header(start)),
             target,
             self._wire.retry,
-            progress or _silent,
+            progress or silent,
         )
 
     def delete_file(self, file_id: str) -> None:
@@ -278,7 +278,3 @@ class WireBackend:
         body = chat_body(model, messages, sampling) | {"stream_options": {"include_usage": True}}
         chunks = self._wire.stream("/chat/completions", body)
         return deltas(chunks, sampling.n, self.name)
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody follows."""
