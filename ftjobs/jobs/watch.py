@@ -224,8 +224,7 @@ def check_succeeded(job: Job) -> Job:
     error = job.error
     words = [] if error is None else [word for word in (error.code, error.message) if word]
     reason = ": ".join([f"job {job.id} ended as {job.status}", *words])
-    hints = [failure_hint(error), f"Its events say more: ftjobs jobs events {job.id}"]
-    raise JobFailed(reason, job=job, hint="\n".join(filter(None, hints)))
+    raise JobFailed(reason, job=job, hint=failure_hint(error))
 
 
 def check_all_succeeded(jobs: Sequence[Job]) -> None:
