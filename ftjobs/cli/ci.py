@@ -159,7 +159,7 @@ def report_plan(plan: Plan, comments: Sequence[Path] = ()) -> None:
     text = texts.plan_comment(plan)
     for path in comments:
         write_text(path, text)
-    if summary := _file("GITHUB_STEP_SUMMARY"):
+    if (summary := _file("GITHUB_STEP_SUMMARY")) and len(text.encode()) <= _room(summary):
         _append(summary, text)
 
 
@@ -177,8 +177,7 @@ def _tell_runner(outcomes: Sequence[texts.Outcome], *, quiet: bool) -> None:
         say(texts.workflow_commands(outcomes))
     _step_outputs(outcomes)
     if path := _file("GITHUB_STEP_SUMMARY"):
-        room = texts.SUMMARY_BYTES - _size(path)
-        _append(path, texts.summary(outcomes, most_bytes=room))
+        _append(path, texts.summary(outcomes, most_bytes=_room(path)))
 
 
 def _step_outputs(outcomes: Sequence[texts.Outcome]) -> None:
@@ -192,18 +191,19 @@ def _file(variable: str) -> Path | None:
     return Path(name) if name and os.environ.get("GITHUB_ACTIONS") == "true" else None
 
 
-def _size(path: Path) -> int:
+def _room(path: Path) -> int:
+    """Bytes that a summary may grow by, beside the end of a line that it may lack."""
     try:
-        return path.stat().st_size
+        return texts.SUMMARY_BYTES - path.stat().st_size - 1
     except OSError:
-        return 0
+        return texts.SUMMARY_BYTES - 1
 
 
 def _append(path: Path, text: str) -> None:
     """Add lines to a file of the runner.  The job is made: it must not be lost for a summary."""
     try:
         with path.open("ab+") as file:
-            if file.tell():
+            if file.tell() and text:
                 file.seek(-1, os.SEEK_END)
                 text = text if file.read(1) == b"\n" else f"\n{text}"
             file.write(text.encode(errors="replace"))

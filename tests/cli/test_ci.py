@@ -219,11 +219,13 @@ def test_what_stands_in_the_runners_files_stays_whole(run: Run, runner: Runner, 
     assert runner.summary.startswith("Mine, without an end of line\n### ✅")
 
 
+@pytest.mark.parametrize("left", [0, 6, 50, 51, 700])
+@pytest.mark.parametrize("command", [("watch", "latest"), ("plan", *SUBMIT[1:])])
 def test_a_summary_leaves_room_for_nothing_above_the_limit(
-    run: Run, runner: Runner, job: Job
+    left: int, command: tuple[str, ...], run: Run, runner: Runner, job: Job
 ) -> None:
-    runner.summary_file.write_bytes(b"x" * (2**20 - 50))
-    run("watch", job.id)
+    runner.summary_file.write_bytes(b"x" * (2**20 - left))
+    run(*command)
     assert runner.summary_file.stat().st_size <= 2**20
 
 
