@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ftjobs.backends.base import Progress, Trainer
+from ftjobs.backends.retry import PERMANENT
 from ftjobs.errors import (
     BackendError,
     ConfigError,
     DeadlineError,
     InvalidRequestError,
-    NotFoundError,
     StalePlanError,
 )
 from ftjobs.jobs.ledger import Ledger
@@ -108,10 +108,8 @@ def ensure_file(
 def _remembered(backend: Trainer, sha256: str, ledger: Ledger | None) -> Iterator[File]:
     file_id = ledger.file_of(backend.name, sha256) if ledger else None
     if file_id is not None:
-        try:
+        with suppress(*PERMANENT):  # deleted, or another account's
             yield backend.file(file_id)
-        except NotFoundError:
-            return  # deleted, or another account's
 
 
 def _named(backend: Trainer, sha256: str) -> Iterator[File]:

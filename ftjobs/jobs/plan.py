@@ -26,7 +26,6 @@ from ftjobs.errors import (
     ConfigError,
     DatasetError,
     FtjobsError,
-    NotFoundError,
     StalePlanError,
     StoreError,
 )
@@ -211,7 +210,10 @@ def apply(
         BackendError: the backend refused a file or the job, or could not be reached.
     """
     if plan.backend != backend.name:
-        raise StalePlanError(f"this plan is for {plan.backend}, not for {backend.name}")
+        raise StalePlanError(
+            f"this plan is for {plan.backend}, not for {backend.name}",
+            hint=f"Apply it there, or make a plan for {backend.name}.",
+        )
     stamps = {field: _unmoved(file) for field, file in plan.files.items()}
     with ledger.alone(plan.identity, say) if ledger else nullcontext():
         found = _found(backend, plan.identity, ledger)
@@ -318,7 +320,7 @@ def _found(backend: Trainer, identity: str, ledger: Ledger | None) -> list[Job]:
     intent = ledger.intent(backend.name, identity) if ledger else None
     known = intent and intent.job_id
     if known and known not in {job.id for job in found}:  # lists lag
-        with suppress(NotFoundError):  # deleted, or another account's
+        with suppress(*PERMANENT):  # deleted, or another account's
             job = backend.retrieve(known)
             if job.metadata.get(IDENTITY, identity) == identity:  # no new service's with an old id
                 found.append(job)

@@ -12,7 +12,15 @@ import pytest
 
 from ftjobs.backends.base import Progress
 from ftjobs.backends.fake import FakeBackend
-from ftjobs.errors import ConfigError, CostError, FtjobsError, StalePlanError
+from ftjobs.errors import (
+    AuthError,
+    BackendError,
+    ConfigError,
+    CostError,
+    FtjobsError,
+    InvalidRequestError,
+    StalePlanError,
+)
 from ftjobs.jobs.files import name_at_service
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.plan import Plan, apply, plan_job
@@ -186,13 +194,30 @@ def test_a_plan_with_errors_or_too_dear_is_not_carried_out(train: Path) -> None:
     assert list(backend.files()) == []
 
 
-def test_a_deleted_job_that_the_ledger_remembers_does_not_count(
-    train: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "refusal", [None, AuthError("403 not yours"), InvalidRequestError("400 no id of ours")]
+)
+def test_what_the_ledger_remembers_of_another_account_stops_nothing(
+    train: Path, tmp_path: Path, refusal: BackendError | None
 ) -> None:
-    ledger = Ledger(tmp_path / "home")
-    ledger.remember_job("fake", planned(FakeBackend(), train).identity, "ftjob-gone")
-    backend = FakeBackend()
-    assert apply(backend, planned(backend, train), ledger=ledger).id != "ftjob-gone"
+    class Strict(FakeBackend):
+        def retrieve(self, job_id: str) -> Job:
+            if refusal and job_id == "ftjob-gone":
+                raise refusal
+            return super().retrieve(job_id)
+
+        def file(self, file_id: str) -> File:
+            if refusal and file_id == "file-gone":
+                raise refusal
+            return super().file(file_id)
+
+    ledger, backend = Ledger(tmp_path / "home"), Strict()
+    plan = planned(backend, train)
+    ledger.remember_job("fake", plan.identity, "ftjob-gone")
+    ledger.remember_file("fake", plan.files["training_file"].sha256, "file-gone")
+    job = apply(backend, planned(backend, train, ledger=ledger), ledger=ledger)
+    assert job.id != "ftjob-gone"
+    assert job.training_file != "file-gone"
 
 
 def test_a_job_of_other_content_that_took_a_remembered_id_does_not_count(
