@@ -15,14 +15,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ftjobs.backends.base import Hosted, Trainer, check_supported
+from ftjobs.backends.base import Hosted, Trainer
 from ftjobs.backends.profiles import PROFILES, Profile
 from ftjobs.data.estimate import MARGIN
 from ftjobs.data.rules import RULES
 from ftjobs.data.rules.rule import Rule
 from ftjobs.data.stats import lines_in
 from ftjobs.data.tokens import TokenCounter, inspector
-from ftjobs.errors import AuthError, BackendError, ConfigError, UnsupportedError
+from ftjobs.errors import AuthError, BackendError, ConfigError
 from ftjobs.jobs.budget import Planned, counter_of
 from ftjobs.schema import JobSpec, Model
 
@@ -177,11 +177,7 @@ def _end(what: str, end: dt.date, today: dt.date, hint: str) -> Note:
 
 
 def _settings(backend: Trainer, spec: JobSpec) -> Iterator[Note]:
-    """What the backend cannot be asked for: a method, a hyperparameter, a value of it."""
-    try:
-        check_supported(spec, backend.capabilities, backend.name)
-    except UnsupportedError as error:
-        yield Note(level="error", text=error.message, hint=error.hint)
+    """Hyperparameters outside the service's limits."""
     profile = _profile(backend)
     for name, (low, high) in profile.limits.items() if profile else ():
         value = spec.hyperparameters.given().get(name, low)

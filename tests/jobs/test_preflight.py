@@ -191,14 +191,6 @@ def test_a_validation_file_that_is_the_training_file(train: PlannedFile) -> None
     assert "valid_loss" in found[1]
 
 
-def test_what_the_backend_cannot_do(train: PlannedFile) -> None:
-    backend = shop()
-    backend.capabilities = EVERYTHING.model_copy(update={"hyperparameters": frozenset()})
-    found = only(notes(backend, train, hyperparameters=Hyperparameters(lora_r=8)))
-    assert found[0] == "error"
-    assert "lora_r" in found[1]
-
-
 def test_a_value_outside_the_services_limits(train: PlannedFile) -> None:
     service, (name, (low, high)) = next(
         (service, limit)
