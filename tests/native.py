@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -24,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.schema import ChatMessage, Sampling
-from tests.service import Fault, Lost
+from tests.service import Fault, Handler, Lost, listening
 
 KEY = "key-of-loopback-0123456789"
 Json = dict[str, Any]
@@ -236,27 +233,10 @@ def _pieces(
 # --- HTTP ----------------------------------------------------------------------------------------
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(Handler):
     service: Loopback
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_PUT(self) -> None:
-        self._serve()
-
-    def do_DELETE(self) -> None:
-        self._serve()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Tests read `Loopback.requests` instead."""
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         request = self._request()
         fault = self._take(request)
         try:
@@ -267,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Lost
             self._send(answer, fault)
         except (Lost, ConnectionError):
-            self._reset()
+            self.reset()
 
     def _answer(self, request: Request, fault: Fault) -> Any:
         try:
@@ -309,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Any, fault: Fault) -> None:
         if isinstance(answer, Iterator):
-            return self._stream(answer, fault)
+            return self.send_stream(answer, fault)
         whole = answer if isinstance(answer, Answer) else Answer(answer)
         data = whole.body if isinstance(whole.body, bytes) else json.dumps(whole.body).encode()
         self.send_response(whole.status)
@@ -322,41 +302,13 @@ class _Handler(BaseHTTPRequestHandler):
             raise Lost
         return None
 
-    def _stream(self, pieces: Iterator[Json], fault: Fault) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.close_connection = True
-        for number, piece in enumerate(pieces):
-            if number == fault.cut:
-                if fault.lost == "within":
-                    raise Lost
-                return
-            self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.wfile.flush()
-        # Lingering for no time at all makes close() send a reset instead of a farewell.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-
 
 @contextmanager
 def serving(service: S) -> Iterator[S]:
     """`service` on a free loopback port, gone at the end of the block."""
-    handler = type("Handler", (_Handler,), {"service": service})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    service.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield service
-    finally:
-        service.stopping.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with listening(type("Handler", (_Handler,), {"service": service})) as url:
+        service.url = url
+        try:
+            yield service
+        finally:
+            service.stopping.set()

@@ -506,24 +506,57 @@ def _chunks(
     return pieces()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """One connection to a loopback service."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or every answer waits 40 ms for an acknowledgement
-    service: Service
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_DELETE(self) -> None:
-        self._serve()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Tests read `Service.requests` instead."""
+        """Tests read the `requests` of a service instead."""
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Read one request and answer it."""
+        raise NotImplementedError
+
+    def do_GET(self) -> None:
+        self.serve()
+
+    def do_POST(self) -> None:
+        self.serve()
+
+    def do_PUT(self) -> None:
+        self.serve()
+
+    def do_DELETE(self) -> None:
+        self.serve()
+
+    def send_stream(self, pieces: Iterator[Json], fault: Fault) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        for number, piece in enumerate(pieces):
+            if number == fault.cut:
+                if fault.lost == "within":
+                    raise Lost
+                return
+            self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def reset(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        # Lingering for no time at all makes close() send a reset instead of a farewell.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+
+class _Handler(Handler):
+    service: Service
+
+    def serve(self) -> None:
         url = urlsplit(self.path)
         path = url.path.removeprefix("/v1")
         fault = self.service.take_fault(self.command, path)
@@ -532,7 +565,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Lost
             self._answer(self._request(path, url.query), fault)
         except (Lost, TruncatedError, ConnectionError):
-            self._reset()
+            self.reset()
 
     def _answer(self, request: Request, fault: Fault) -> None:
         try:
@@ -610,7 +643,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, answer: Any, fault: Fault) -> None:
         if isinstance(answer, Iterator):
-            return self._send_stream(answer, fault)
+            return self.send_stream(answer, fault)
         if isinstance(answer, Path):
             return self._send_file(answer)
         data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -639,27 +672,6 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as content:
             shutil.copyfileobj(content, self.wfile, BLOCK)
 
-    def _send_stream(self, pieces: Iterator[Json], fault: Fault) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.close_connection = True
-        for number, piece in enumerate(pieces):
-            if number == fault.cut:
-                if fault.lost == "within":
-                    raise Lost
-                return
-            self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
-        self.wfile.write(b"data: [DONE]\n\n")
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.wfile.flush()
-        # Lingering for no time at all makes close() send a reset instead of a farewell.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-
 
 def _refusal(error: BackendError | ConfigError) -> tuple[int, Json]:
     words = {"message": error.message, "type": "invalid_request_error", "code": None, "param": None}
@@ -681,16 +693,24 @@ def running(backend: FakeBackend | None = None) -> Iterator[Service]:
 @contextmanager
 def serving(service: S) -> Iterator[S]:
     """`service` on a free loopback port until the end of the block."""
-    handler = type("Handler", (_Handler,), {"service": service})
+    with listening(type("Handler", (_Handler,), {"service": service})) as url:
+        service.url = f"{url}/v1"
+        try:
+            yield service
+        finally:
+            service.stopping.set()
+
+
+@contextmanager
+def listening(handler: type[Handler]) -> Iterator[str]:
+    """The URL of a free loopback port where connections are handled until the end of the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    service.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield service
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        service.stopping.set()
         server.shutdown()
         server.server_close()
         thread.join()
