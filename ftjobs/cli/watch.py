@@ -253,9 +253,12 @@ class Session:
 
     def _farewell(self) -> str:
         running = [clean_line(job.id) for job in self._running()]
-        named = running[0] if len(running) == 1 else f"{len(running)} jobs"
-        what = f"job {named} goes on" if len(running) == 1 else f"{named} go on"
-        return f"Stopped watching; {what}. Watch again:\n  {self._again()}"
+        if self.progress and not running:  # it was waiting for events that come late
+            ended = "the job has ended" if len(self.progress) == 1 else "all jobs have ended"
+            return f"Stopped watching; {ended}."
+        what = f"; {len(running)} jobs go on" if running else ""
+        what = f"; job {running[0]} goes on" if len(running) == 1 else what
+        return f"Stopped watching{what}. Watch again:\n  {self._again()}"
 
     def _again(self) -> str:
         """The command that watches from here what still runs."""
@@ -304,7 +307,7 @@ def _look_up(app: App, word: str) -> Job:
 
 def _newest_unfinished(app: App) -> Job:
     for job in app.client.jobs():
-        if not job.ended:
+        if not has_ended(job):
             return job
     raise NotFoundError(
         "no job is under way", hint="ftjobs watch latest shows the last one; ftjobs jobs list all."

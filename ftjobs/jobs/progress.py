@@ -82,18 +82,19 @@ class Progress:
     def eta(self, now: float) -> float | None:
         """Seconds left, an estimate; None where there is nothing to judge by, or it has ended.
 
-        It is the steps left over the recent step rate, or else the backend's own estimate.
-        `now` is in Unix seconds.
+        It is the steps left over the recent step rate, or else the backend's own estimate.  Once
+        that time is over, and the job is not, it was wrong.  `now` is in Unix seconds.
         """
         if self.job.ended or self.job.status == "paused":
             return None
         if self.step is not None and self.total and len(self.pulse) > 1:
             (start, first), (end, last) = self.pulse[0], self.pulse[-1]
             if end > start and last > first:
-                left = (self.total - self.step) * (end - start) / (last - first)
-                return max(0.0, left - max(0.0, now - end))
+                left = max(0, self.total - self.step) * (end - start) / (last - first)
+                quiet = max(0.0, now - end)
+                return left - quiet if quiet <= left else None
         finish = self.job.estimated_finish
-        return None if finish is None else max(0.0, finish - now)
+        return None if finish is None or finish < now else finish - now
 
     def idle(self, now: float) -> float | None:
         """Seconds since the last event; None before the first.  It tells slow from stuck."""

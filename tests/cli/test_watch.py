@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.cli.app import App
+from ftjobs.cli.ci import Reporter
 from ftjobs.cli.display import (
     Json,
     Names,
@@ -26,7 +28,7 @@ from ftjobs.cli.display import (
     summary,
     trouble,
 )
-from ftjobs.cli.watch import _cancelled
+from ftjobs.cli.watch import Session, _cancelled
 from ftjobs.client import Client
 from ftjobs.config import Settings
 from ftjobs.errors import AuthError, NotFoundError, RateLimitError, UnreachableError
@@ -197,8 +199,7 @@ def test_numbers_and_summary() -> None:
     ]
     progress = Progress(job).seen(job, events)
     assert numbers(progress, 60) == (
-        "running  step 2/4  train loss 1.5000  valid loss 2.0000  9 tokens/s  est. 0 s left  "
-        "no event for 40 s"
+        "running  step 2/4  train loss 1.5000  valid loss 2.0000  9 tokens/s  no event for 40 s"
     )
     ended = job.model_copy(update={"status": "failed", "finished_at": 90})
     assert summary(Progress(ended)) == "j failed after 1 min 30 s: no step"
@@ -455,6 +456,28 @@ def test_ctrl_c_says_how_to_come_back_by_metadata(program: Start) -> None:
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "  ftjobs watch '--metadata=team=a b'" in said
+
+
+@pytest.mark.parametrize(
+    ("statuses", "said"),
+    [
+        (["succeeded"], "Stopped watching; the job has ended."),
+        (["succeeded", "failed"], "Stopped watching; all jobs have ended."),
+        (["succeeded", "running"], "job j1 goes on. Watch again:\n  ftjobs watch j1"),
+        (["running", "queued"], "Stopped watching; 2 jobs go on. Watch again:"),
+        ([], "Stopped watching. Watch again:\n  ftjobs watch --metadata=a=b"),
+    ],
+)
+def test_what_is_said_goes_on_is_what_does(
+    statuses: list[str], said: str, backend: FakeBackend, job: Job
+) -> None:
+    jobs = [
+        job.model_copy(update={"id": f"j{number}", "status": status})
+        for number, status in enumerate(statuses)
+    ]
+    app = App(lambda settings: Client(backend))
+    pairs = None if jobs else {"a": "b"}
+    assert said in Session(app, Quiet(), jobs, Reporter(app, jobs), pairs)._farewell()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -73,6 +73,8 @@ def test_what_a_run_looks_like() -> None:
     assert [event.message for event in progress.tail] == [found[0].message, CHECKPOINT]
     assert progress.eta(120) == 20
     assert progress.eta(125) == 15
+    assert progress.eta(140) == 0
+    assert progress.eta(141) is None
     assert progress.idle(125) == 5
 
 
@@ -87,6 +89,7 @@ def test_a_job_that_went_back_to_a_checkpoint_starts_its_rate_anew() -> None:
 def test_without_steps_the_service_estimates() -> None:
     job = JOB.model_copy(update={"estimated_finish": 1000})
     assert Progress(job).eta(400) == 600
+    assert Progress(job).eta(1001) is None
     assert Progress(job.model_copy(update={"status": "succeeded"})).eta(400) is None
     assert Progress(job.model_copy(update={"status": "paused"})).eta(400) is None
 
