@@ -9,7 +9,7 @@ import click
 
 from ftjobs.cli import ci
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.plan import start
+from ftjobs.cli.plan import spare, start
 from ftjobs.jobs.planfile import read_plan
 
 
@@ -29,5 +29,6 @@ def command(app: App, plan: Path, watch: bool, outputs: Sequence[Path], as_json:
     code 10 if data, job or service have moved since it was made: plan again.
     """
     made = read_plan(plan)
+    spare((plan,), outputs)
     app.take_backend(made.backend)
     start(app, made, watch=watch, as_json=as_json, outputs=outputs)

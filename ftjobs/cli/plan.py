@@ -113,7 +113,7 @@ def command(
         if not output.parent.is_dir():
             raise click.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
     plan = make_plan(app, source, options, priced=True)
-    _spare((source, *(file.path for file in plan.files.values())), outputs)
+    spare((source, *(file.path for file in plan.files.values())), outputs)
     kept = [output for output in outputs if not ci.is_comment(output)]
     for output in kept:
         write_plan(plan, output)
@@ -125,13 +125,11 @@ def command(
         say(f"Carry it out: ftjobs apply {clean_line(str(kept[0]))}")
 
 
-def _spare(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Refuse an output that would take the place of what the plan was made from."""
-    for made_from, output in product(inputs, outputs):
-        if output.exists() and output.samefile(made_from):
-            raise click.BadParameter(
-                f"{output} is what the plan is made from", param_hint="--output"
-            )
+def spare(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Refuse an output that would take the place of what the command reads."""
+    for read, output in product(inputs, outputs):
+        if output.exists() and output.samefile(read):
+            raise click.BadParameter(f"{output} is what is read here", param_hint="--output")
 
 
 # --- from words to a plan -----------------------------------------------------------------------

@@ -158,8 +158,15 @@ def test_a_plan_never_takes_the_place_of_what_it_is_made_from(run: Run, name: st
     before = Path(name).read_bytes()
     result = run("plan", "job.toml", "-o", name)
     assert result.code == 2
-    assert f"{name} is what the plan is made from" in result.err
+    assert f"{name} is what is read here" in result.err
     assert Path(name).read_bytes() == before
+
+
+def test_a_report_never_takes_the_place_of_the_plan(run: Run, backend: FakeBackend) -> None:
+    planned(run, "-o", "plan.json")
+    assert run("apply", "plan.json", "-o", "plan.json").code == 2
+    assert jobs_of(backend) == []
+    assert read_plan("plan.json").adopt is None
 
 
 # --- cost -----------------------------------------------------------------------------------------
