@@ -41,4 +41,5 @@ def explain(error: ValidationError) -> str:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     field = str(details[0]["loc"][0]) if details[0]["loc"] else "value"
     reasons = [d["msg"] for d in details if d["loc"][:1] == (field,)] or [details[0]["msg"]]
-    return f"{field}: {', or: '.join(dict.fromkeys(reasons))}"
+    said = (reason.removeprefix("Value error, ") for reason in reasons)  # pydantic's, of our own
+    return f"{field}: {', or: '.join(dict.fromkeys(said))}"

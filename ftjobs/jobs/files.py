@@ -152,5 +152,5 @@ _DELETE = "ftjobs files delete"
 
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:
-    hint = "" if path.is_absolute() else f"The path holds in one folder, and this is {Path.cwd()}."
+    hint = "" if path.is_absolute() else f"Relative paths start here, at {Path.cwd()}."
     return ConfigError(f"cannot read {path}: {error.strerror}", hint=hint)

@@ -25,6 +25,12 @@ def test_what_is_wrong_is_said(values: dict[str, object], message: str) -> None:
         build(Hyperparameters, values)
 
 
+def test_pydantic_adds_nothing_to_our_own_words() -> None:
+    job = {"model": "m", "training_file": "f", "metadata": {"k" * 65: "v"}}
+    with pytest.raises(ConfigError, match="^metadata: metadata 'k+': keys have at most 64"):
+        build(JobSpec, job)
+
+
 def test_a_typing_mistake_gets_the_close_name() -> None:
     with pytest.raises(ConfigError) as caught:
         build(Hyperparameters, {"n_epohcs": 3})
