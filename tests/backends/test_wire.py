@@ -228,6 +228,13 @@ def test_a_lost_answer_to_delete_is_no_failure(world: World) -> None:
     assert world.service.count("DELETE", f"/files/{file.id}") == 3
 
 
+def test_an_answer_to_delete_may_be_empty(world: World) -> None:
+    file = world.backend.upload(world.dataset)
+    world.service.fault("DELETE", f"/files/{file.id}", status=204, body=b"", times=9)
+    world.backend.delete_file(file.id)
+    assert world.waits == []
+
+
 def test_a_refused_cancel_of_a_job_that_is_not_found_says_what_was_refused(world: World) -> None:
     job = world.create()
     world.service.fault("POST", "/cancel", status=400)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
+NO_CONTENT = 204
 NO_BEARER = "none"  # the SDK insists on a bearer token, also where the key has its own header
 
 
@@ -102,10 +103,14 @@ class Session:
             nonlocal attempts
             attempts += 1
             try:
-                self.send(call, *args)
+                with self._translated():
+                    answer = call(*args)
             except NotFoundError:
                 if attempts == 1:
                     raise
+            else:
+                if answer.status_code != NO_CONTENT:
+                    self._object(answer.content, answer.headers.get("x-request-id"))
 
         self.retry.call(attempt, on=TRANSIENT)
 
