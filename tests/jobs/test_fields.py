@@ -27,7 +27,7 @@ def test_what_is_wrong_is_said(values: dict[str, object], message: str) -> None:
 
 def test_pydantic_adds_nothing_to_our_own_words() -> None:
     job = {"model": "m", "training_file": "f", "metadata": {"k" * 65: "v"}}
-    with pytest.raises(ConfigError, match="^metadata: metadata 'k+': keys have at most 64"):
+    with pytest.raises(ConfigError, match=r"^metadata: metadata 'k+': keys have at most 64"):
         build(JobSpec, job)
 
 
