@@ -173,18 +173,27 @@ class Sampling(_Closed):
 # --- what a backend answers -------------------------------------------------------------------
 
 
+def _within_64_bits(value: object) -> object:
+    # A clock that is wrong may say anything; neither a float nor a database holds any integer.
+    return min(max(value, -(2**63)), 2**63 - 1) if isinstance(value, int) else value
+
+
+_Time = Annotated[int, BeforeValidator(_within_64_bits)]
+"""Unix seconds."""
+
+
 class File(_Noun):
     """An uploaded file.  `bytes` is its size; `sha256` is known for local files."""
 
     id: str
     object: str = "file"
     bytes: int
-    created_at: int
+    created_at: _Time
     filename: str
     purpose: str
     status: str = "processed"
     status_details: str | None = None
-    expires_at: int | None = None
+    expires_at: _Time | None = None
     sha256: str | None = None
 
 
@@ -213,14 +222,14 @@ class Job(_Noun):
 
     id: str
     object: str = "fine_tuning.job"
-    created_at: int
+    created_at: _Time
     status: str
     model: str
     training_file: str
     validation_file: str | None = None
     fine_tuned_model: str | None = None
-    finished_at: int | None = None
-    estimated_finish: int | None = None
+    finished_at: _Time | None = None
+    estimated_finish: _Time | None = None
     error: Annotated[JobError | None, BeforeValidator(_real_error)] = None
     hyperparameters: Mapping[str, Any] = Field(default_factory=dict)
     method: Mapping[str, Any] | None = None
@@ -279,7 +288,7 @@ class Event(_Noun):
 
     id: str
     object: str = "fine_tuning.job.event"
-    created_at: int
+    created_at: _Time
     level: str = "info"
     message: str
     type: str | None = "message"
@@ -301,7 +310,7 @@ class Checkpoint(_Noun):
 
     id: str
     object: str = "fine_tuning.job.checkpoint"
-    created_at: int
+    created_at: _Time
     fine_tuned_model_checkpoint: str
     fine_tuning_job_id: str
     step_number: int

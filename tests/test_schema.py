@@ -38,6 +38,12 @@ def test_unknown_words_and_fields_pass_through() -> None:
     assert job.model_dump()["shiny"] == {"new": 1}
 
 
+def test_a_time_that_no_clock_shows_can_be_reckoned_with() -> None:
+    at = Event(id="e", created_at=10**400, message="").created_at
+    assert at == Event(id="e", created_at=at + 1, message="").created_at
+    assert Event(id="e", created_at=-(10**400), message="").created_at - 0.5 < at
+
+
 def test_nulls_where_collections_belong() -> None:
     nulls = {"result_files": None, "metadata": None, "hyperparameters": None}
     job = Job.model_validate(JOB | nulls)
