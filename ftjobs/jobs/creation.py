@@ -42,11 +42,8 @@ class Creation:
     past: frozenset[str]
     retry: RetryPolicy
     say: Callable[[str], None]
-    unsure: bool = False
-    _since: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._since = self.retry.now()
+    unsure: bool = field(default=False, init=False)
+    _since: float = field(default=0.0, init=False)
 
     def job(self) -> Job:
         """The job of this intent, made or found.
@@ -57,22 +54,27 @@ class Creation:
         """
         try:
             return self.retry.call(self._attempt, on=TRANSIENT)
-        except TRANSIENT as error:
-            if self.unsure and (job := self._look_if_possible()):
+        except BackendError as error:
+            may_pass = isinstance(error, TRANSIENT)
+            if self.unsure and may_pass and (job := self._look_if_possible()):
                 return job
-            error.hint = error.hint or AGAIN
+            if self.unsure or may_pass:
+                error.hint = f"{error.hint}\n{AGAIN}".strip()
             raise
 
+    def doubt(self) -> None:
+        """Take it that the job may have been made just now: look before anything is sent."""
+        self.say("no answer: looking whether the job was made")
+        self.unsure, self._since = True, self.retry.now()
+
     def _attempt(self) -> Job:
-        if self.unsure:
-            self.say("no answer: looking whether the job was made")
-            if job := self._look():
-                return job
+        if self.unsure and (job := self._look()):
+            return job
         try:
             return self.backend.create(self.spec)
         except TRANSIENT as error:
             if may_have_acted(error):
-                self.unsure, self._since = True, self.retry.now()
+                self.doubt()
             raise
 
     def _look(self) -> Job | None:

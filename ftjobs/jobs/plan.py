@@ -391,7 +391,8 @@ def _created(plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:
     if ledger is None:
         return creation.without_double(creation.job())
     intent = ledger.intent(plan.backend, plan.identity)
-    creation.unsure = intent is not None and intent.job_id is None  # killed before the answer
+    if intent is not None and intent.job_id is None:  # killed before the answer
+        creation.doubt()
     ledger.intend(plan.backend, plan.identity, _identity(plan.spec, plan.files))
     try:
         job = creation.job()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.errors import (
+    AuthError,
     BackendError,
     DeadlineError,
     InvalidRequestError,
@@ -19,6 +20,7 @@ from ftjobs.errors import (
     ServiceError,
     UnreachableError,
 )
+from ftjobs.jobs.creation import AGAIN
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.plan import apply, plan_job
 from ftjobs.jobs.submit import submit
@@ -113,6 +115,20 @@ def test_an_outage_that_outlasts_patience_says_that_running_again_is_safe(train:
     backend.troubles.clear()
     job = run(backend, train)
     assert [job.id] == [each.id for each in backend.truth]
+
+
+def test_a_key_that_is_taken_back_after_a_lost_answer_leaves_a_way_out(train: Path) -> None:
+    backend = Troubled(Clock(), 1.0)
+    backend.then = {
+        "create": [lost(UnreachableError("reset"))],
+        "jobs": [lost(ServiceError("500"), acted=False), lost(AuthError("401", hint="Set KEY."))],
+    }
+    said: list[str] = []
+    with pytest.raises(AuthError) as caught:
+        run(backend, train, say=said.append)
+    assert caught.value.hint == f"Set KEY.\n{AGAIN}"
+    assert len(said) == 1
+    assert [run(backend, train).id] == [job.id for job in backend.truth]
 
 
 @pytest.mark.parametrize("with_ledger", [True, False])
