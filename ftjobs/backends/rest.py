@@ -11,13 +11,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ftjobs.backends.base import Progress
+from ftjobs.backends.download import range_header
 from ftjobs.backends.nouns import Raw, mapping, parsed, rows
 from ftjobs.backends.profiles import Profile, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
@@ -125,7 +126,7 @@ class Rest:
 
     def content(self, path: str) -> bytes:
         """The bytes at a path of the service; repeated by the policy."""
-        return self.read(lambda: self._call("GET", path, streamed=True).content)
+        return self.read(lambda: self._bytes(path))
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[Raw]:
         """Send an object, and read server-sent events of JSON objects until `[DONE]`.
@@ -168,14 +169,38 @@ class Rest:
 
     def signed_bytes(self, url: str) -> bytes:
         """The bytes at a signed URL, which never gets the key; repeated by the policy."""
-        place = self._with_tls(url)
-        return self.read(lambda: self._call("GET", place, signed=True, streamed=True).content)
+        return self.read(lambda: self._bytes(url, signed=True))
+
+    @contextmanager
+    def streamed(self, where: str, start: int, *, signed: bool = False) -> Iterator[Response]:
+        """Bytes from `start` on as they come, of any size; reading them here has a deadline too.
+
+        `where` is a path of the service, or a signed URL, which never gets the key.
+        """
+        from ftjobs.backends.transport import in_time
+
+        with self._translated(), in_time(self._deadline):
+            request = self._client.build_request(
+                "GET",
+                self._with_tls(where) if signed else f"{self._base_url}/{where}",
+                params=None if signed else self._query,
+                headers=range_header(start) | ({} if signed else self._auth),
+            )
+            with closing(self._client.send(request, stream=True)) as answer:
+                if not answer.is_success:
+                    raise self._refusal(answer, f"storage of {self.name}" if signed else self.name)
+                yield answer
+
+    def _bytes(self, where: str, *, signed: bool = False) -> bytes:
+        with self.streamed(where, 0, signed=signed) as answer:
+            return answer.read()
 
     def _with_tls(self, url: str) -> str:
         """`url`, if files may go there: it has TLS wherever the service itself has it."""
         if url.startswith("https://") or not self._base_url.startswith("https://"):
             return url
-        raise ServiceError(f"{self.name} named a place without TLS for a file")
+        words = f"{self.name} named a place without TLS for a file"
+        raise ServiceError(words, should_retry=False)
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -203,26 +228,17 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         signed: bool = False,
         expected: frozenset[int] = frozenset(),
-        streamed: bool = False,
         **content: Any,
     ) -> Response:
-        """Send one request.  `where` is a path of the service, or a whole URL if `signed`.
-
-        `streamed` lets the answer be of any size.
-        """
-        from ftjobs.backends.transport import in_time
-
+        """Send one request.  `where` is a path of the service, or a whole URL if `signed`."""
         with self._translated():
-            request = self._client.build_request(
+            answer = self._client.request(
                 method,
                 where if signed else f"{self._base_url}/{where}",
                 params=None if signed else {**self._query, **(query or {})},
                 headers=headers if signed else {**self._auth, **(headers or {})},
                 **content,
             )
-            answer = self._client.send(request, stream=streamed)
-            with in_time(self._deadline):
-                answer.read()
         if answer.status_code in expected or (answer.is_success and not expected):
             return answer
         raise self._refusal(answer, f"storage of {self.name}" if signed else self.name)

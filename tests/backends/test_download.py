@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ftjobs.backends.base import Downloads
 from ftjobs.backends.profiles import ANY_URL
 from ftjobs.backends.retry import RetryPolicy
+from ftjobs.backends.together import TogetherBackend
 from ftjobs.backends.wire import WireBackend
 from ftjobs.errors import UnreachableError
 
@@ -78,8 +79,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Silence."""
 
 
+KINDS = (WireBackend, TogetherBackend)
+
+
 @contextmanager
-def serving(state: Server) -> Iterator[WireBackend]:
+def serving(
+    state: Server, kind: type[WireBackend | TogetherBackend] = WireBackend
+) -> Iterator[WireBackend | TogetherBackend]:
     handler = type("Handler", (_Handler,), {"server_state": state})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -87,7 +93,7 @@ def serving(state: Server) -> Iterator[WireBackend]:
     profile = ANY_URL.model_copy(update={"base_url": f"http://127.0.0.1:{server.server_port}/v1"})
     waited: list[float] = []
     policy = RetryPolicy(sleep=waited.append, now=lambda: sum(waited))
-    backend = WireBackend("loopback", profile, "sk-download", retry=policy)
+    backend = kind("loopback", profile, "sk-download", retry=policy)
     try:
         yield backend
     finally:
@@ -111,9 +117,10 @@ def test_every_byte_comes_once_whatever_is_cut(cuts: list[int], held: int, range
     assert target.getvalue() == CONTENT
 
 
-def test_it_goes_on_where_it_was_cut() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_goes_on_where_it_was_cut(kind: type[WireBackend | TogetherBackend]) -> None:
     state, target, seen = Server(cuts=[20_000, 10_000]), io.BytesIO(), []
-    with serving(state) as backend:
+    with serving(state, kind) as backend:
         assert isinstance(backend, Downloads)
         backend.download("file-1", target, progress=lambda *now: seen.append(now))
     starts = [int(asked[6:-1] or 0) if asked else 0 for asked in state.asked]
@@ -156,9 +163,10 @@ def test_no_connection_leaves_the_target_alone() -> None:
     assert target.getvalue() == b"held"
 
 
-def test_memory_stays_flat() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_stays_flat(kind: type[WireBackend | TogetherBackend]) -> None:
     size = 64 << 20
-    with serving(Server(content=bytes(size))) as backend:
+    with serving(Server(content=bytes(size)), kind) as backend:
         tracemalloc.start()
         try:
             backend.download("file-1", _Counter())  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +192,15 @@ def test_a_last_line_without_an_end_counts(world: World) -> None:
     world.dataset.write_text((LINE * 3).rstrip("\n"), "utf-8")
     world.backend.upload(world.dataset)
     assert next(iter(world.service.datasets.values()))["exampleCount"] == "3"
+
+
+def test_a_cut_download_goes_on_at_a_new_place(world: World) -> None:
+    file, whole = world.backend.upload(world.dataset), world.dataset.read_bytes()
+    world.service.storage.fault("GET", ".", cut=7)
+    target = io.BytesIO()
+    world.backend.download(file.id, target)
+    assert target.getvalue() == world.backend.content(file.id) == whole
+    assert world.service.count("GET", ":getDownloadEndpoint$") == 3
 
 
 def test_an_account_that_encrypts_gets_no_plain_text(world: World) -> None:

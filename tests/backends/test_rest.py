@@ -323,11 +323,13 @@ def test_what_storage_says_is_not_passed_on(world: World, tmp_path: Path) -> Non
 def test_a_file_goes_only_where_there_is_tls(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(b"x")
-    with closing(open_rest("https://host.invalid", [])) as rest:
+    waits: list[float] = []
+    with closing(open_rest("https://host.invalid", waits)) as rest:
         with pytest.raises(ServiceError, match="without TLS"):
             rest.put_file("http://h/f", path, headers={}, progress=lambda _done, _total: None)
         with pytest.raises(ServiceError, match="without TLS"):
-            rest.signed_bytes("http://h/f")
+            rest.signed_bytes("file:///f")
+    assert waits == []
 
 
 def test_a_file_that_cannot_be_read_is_a_clear_error(world: World, tmp_path: Path) -> None:

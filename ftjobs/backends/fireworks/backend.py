@@ -25,11 +25,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from ftjobs.backends.base import Progress, check_supported, silent
 from ftjobs.backends.curves import metrics_csv, metrics_of
+from ftjobs.backends.download import save
 from ftjobs.backends.fireworks.body import (
     DPO,
     KINDS,
@@ -69,6 +72,9 @@ from ftjobs.schema import (
     JobSpec,
     Model,
 )
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 __all__ = ["FireworksBackend"]
 
@@ -168,11 +174,33 @@ class FireworksBackend(Native):
 
     def content(self, file_id: str) -> bytes:
         """A dataset's bytes; its files one after another, by name."""
+        return b"".join(map(self._rest.signed_bytes, self._places(file_id)))
+
+    def download(self, file_id: str, target: BinaryIO, *, progress: Progress | None = None) -> None:
+        """Write a dataset's bytes to `target`; see `Downloads`.
+
+        One of several files, which only other tools make, is fetched whole and from its beginning.
+        """
+        places = self._places(file_id)
+        if len(places) > 1:
+            target.seek(0)
+            target.truncate()
+            target.write(self.content(file_id))
+            return
+
+        def opener(start: int) -> AbstractContextManager[Response]:
+            place = places.pop() if places else self._places(file_id)[0]  # a signed URL soon ends
+            return self._rest.streamed(place, start, signed=True)
+
+        save(opener, target, self._rest.retry, progress or silent)
+
+    def _places(self, file_id: str) -> list[str]:
+        """The signed URLs of a dataset's files, by name.  NotFoundError if it has none."""
         answer = self._rest.get(self._path("datasets/{}:getDownloadEndpoint", file_id))
         urls = mapping(answer.get("filenameToSignedUrls"))
         if not urls:
             raise NotFoundError(f"dataset {file_id} has no file")
-        return b"".join(self._rest.signed_bytes(text(urls[name])) for name in sorted(urls))
+        return [text(urls[name]) for name in sorted(urls)]
 
     def delete_file(self, file_id: str) -> None:
         """Delete a dataset.  InvalidRequestError while a job needs it, which is asked first."""

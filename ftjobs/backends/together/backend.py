@@ -22,10 +22,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ftjobs.backends.base import Progress, check_supported, silent
 from ftjobs.backends.curves import metrics_csv, metrics_of
+from ftjobs.backends.download import save
 from ftjobs.backends.native import Native, require_unused
 from ftjobs.backends.nouns import Raw, noun, rows, text
 from ftjobs.backends.rest import at, file_blocks
@@ -110,6 +111,16 @@ class TogetherBackend(Native):
     def content(self, file_id: str) -> bytes:
         """A file's bytes."""
         return self._rest.content(at("v1/files/{}/content", file_id))
+
+    def download(self, file_id: str, target: BinaryIO, *, progress: Progress | None = None) -> None:
+        """Write a file's bytes to `target`, from its position on; see `Downloads`."""
+        path = at("v1/files/{}/content", file_id)
+        save(
+            lambda start: self._rest.streamed(path, start),
+            target,
+            self._rest.retry,
+            progress or silent,
+        )
 
     def delete_file(self, file_id: str) -> None:
         """Delete a file.  InvalidRequestError while a job needs it, which is asked first."""

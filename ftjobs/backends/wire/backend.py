@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 from ftjobs.backends.base import Permission, Progress, check_supported, silent
 from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
+from ftjobs.backends.download import range_header, save
 from ftjobs.backends.nouns import Raw, noun
 from ftjobs.backends.profiles import Profile
 from ftjobs.backends.results import plain_csv
 from ftjobs.backends.retry import RetryPolicy
 from ftjobs.backends.wire.body import create_body, read_checkpoint, read_file, read_job
-from ftjobs.backends.wire.download import range_header, save
 from ftjobs.backends.wire.parts import PART_SIZE
 from ftjobs.backends.wire.session import Session
 from ftjobs.backends.wire.uploads import Uploader
