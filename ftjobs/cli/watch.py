@@ -26,6 +26,7 @@ from ftjobs.errors import (
     ExitCode,
     FtjobsError,
     NotFoundError,
+    StoreError,
     WatchTimeout,
 )
 from ftjobs.jobs.notify import Notifier, notifier
@@ -193,6 +194,9 @@ class Session:
         except WatchTimeout as error:
             late = error
             late.hint = f"Look again: {self._again()}"
+        except (AuthError, StoreError):  # neither says anything of the jobs
+            say(self._farewell())
+            raise
         except KeyboardInterrupt:
             self._leave()
             raise
@@ -208,7 +212,7 @@ class Session:
 
     def _take(self, tick: Tick) -> None:
         job = tick.job
-        self.problem = tick.problem
+        self.problem = tick.problem or self.problem  # one look at many has a tick for each
         known = self.progress.get(job.id) or Progress(job)
         self.progress[job.id] = known.seen(job, tick.events)
         self.display.show(tick, self.progress[job.id])

@@ -31,7 +31,14 @@ from ftjobs.cli.display import (
 from ftjobs.cli.watch import Session, _cancelled
 from ftjobs.client import Client
 from ftjobs.config import Settings
-from ftjobs.errors import AuthError, NotFoundError, RateLimitError, UnreachableError
+from ftjobs.errors import (
+    AuthError,
+    FtjobsError,
+    NotFoundError,
+    RateLimitError,
+    StoreError,
+    UnreachableError,
+)
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import Tick
 from ftjobs.schema import IDENTITY, Event, Job
@@ -250,6 +257,27 @@ def test_many_jobs_once(run: Run, backend: FakeBackend, three: list[Job]) -> Non
     assert result.out.count("status ") == 3
     backend.cancel(three[0].id)
     assert run("watch", "--metadata", "sweep=7", "--once").code == 5
+
+
+def test_one_look_at_many_that_misses_some_events_is_an_error(
+    run: Run, backend: FakeBackend, three: list[Job]
+) -> None:
+    backend.fail_next("events", UnreachableError("no route"))
+    result = run("watch", *(job.id for job in three), "--once")
+    assert (result.code, result.err) == (1, "error: no route\n")
+
+
+@pytest.mark.parametrize("error", [StoreError("disk I/O error"), AuthError("key revoked")])
+def test_what_ends_the_watch_and_not_the_job_is_told_apart(
+    error: FtjobsError, run: Run, backend: FakeBackend, job: Job
+) -> None:
+    backend.fail_next("events", error)
+    result = run("watch", job.id)
+    said, again, last = result.err.splitlines()
+    assert said == f"Stopped watching; job {job.id} goes on. Watch again:"
+    assert again == f"  ftjobs watch {job.id}"
+    assert last.startswith(f"error: {error.message}")
+    assert result.code == error.exit_code
 
 
 def test_many_jobs_that_still_run_are_8(run: Run, backend: FakeBackend, three: list[Job]) -> None:
