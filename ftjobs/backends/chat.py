@@ -27,6 +27,8 @@ def chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) -
 
 def completion(answer: Raw, model: str, name: str) -> Completion:
     """The whole answer of the service called `name`.  ServiceError if it cannot be read."""
+    if "choices" not in answer:
+        raise ServiceError(f"{name} answered what is no chat completion")
     choices = [{**choice, "index": choice.get("index") or 0} for choice in _choices(answer, name)]
     return noun(Completion, {**answer, "choices": choices}, name, model=model, id="", created=0)
 

@@ -646,6 +646,26 @@ STRANGE = [
 ]
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"message": "back soon"}'])
+def test_what_is_no_list_is_not_an_empty_one(world: World, body: bytes) -> None:
+    calls: list[tuple[str, str, Callable[[], Any]]] = [
+        ("GET", JOBS, lambda: list(world.backend.jobs())),
+        ("GET", "/files", lambda: list(world.backend.files())),
+        ("POST", "/chat/completions", lambda: world.backend.complete("fake-base", PROMPT)),
+    ]
+    for method, path, call in calls:
+        world.service.fault(method, path, body=body)
+        with pytest.raises(ServiceError):
+            call()
+        call()
+
+
+@pytest.mark.parametrize("body", [b'{"data": null}', b'{"object": "list"}'])
+def test_an_empty_list_may_be_said_in_few_words(world: World, body: bytes) -> None:
+    world.service.fault("GET", JOBS, body=body)
+    assert (list(world.backend.jobs()), world.waits) == ([], [])
+
+
 @pytest.mark.parametrize("body", STRANGE)
 def test_no_answer_is_a_crash(world: World, body: bytes) -> None:
     backend = world.backend

@@ -150,9 +150,13 @@ class Session:
             cursor = {"after": list(page)[-1]}
 
     def rows(self, answer: Raw) -> list[dict[str, Any]]:
-        """The objects of a list; ServiceError if it holds anything without an id."""
-        rows = answer.get("data")
-        rows = [] if rows is None else rows
+        """The objects of a list; ServiceError if it holds anything without an id.
+
+        What is not even called a list, such as `{}` or a gateway's words, is no empty one: who
+        looks for a job would create a second.
+        """
+        is_list = "data" in answer or answer.get("object") == "list"
+        rows = [] if is_list and answer.get("data") is None else answer.get("data")
         if isinstance(rows, list) and all(map(_has_id, rows)):
             return rows
         raise ServiceError(f"{self.name} answered a list that cannot be read")
