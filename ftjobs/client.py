@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ftjobs.backends.base import Backend, Progress
 from ftjobs.backends.opening import open_backend
 from ftjobs.config import Settings
-from ftjobs.data.cost import Price, load_prices
 from ftjobs.errors import ConfigError, FtjobsError, UnsupportedError
 from ftjobs.evals import Comparison, Prompt
 from ftjobs.evals import compare as compare_models
@@ -20,9 +19,6 @@ from ftjobs.evals.run import GREEDY
 from ftjobs.jobs import watch as watching
 from ftjobs.jobs.fleet import follow_all
 from ftjobs.jobs.ledger import Ledger
-from ftjobs.jobs.plan import Plan, Say, Source, plan_job
-from ftjobs.jobs.plan import apply as apply_plan
-from ftjobs.jobs.submit import submit as submit_job
 from ftjobs.schema import (
     ChatMessage,
     Checkpoint,
@@ -37,6 +33,10 @@ from ftjobs.schema import (
     Sampling,
 )
 
+if TYPE_CHECKING:  # the checker takes a tenth of a second, and most commands check nothing
+    from ftjobs.data.cost import Price
+    from ftjobs.jobs.plan import Plan, Say, Source
+
 Finding = tuple[str, bool | None, str]
 """What `doctor` found: a name, whether it is well (None: it does not matter), and the text."""
 
@@ -44,8 +44,6 @@ Messages = str | Sequence[ChatMessage | Mapping[str, Any]]
 """A conversation, or one user message."""
 
 DEFAULT_SAMPLING = Sampling()
-
-_OF_PLAN = frozenset(inspect.signature(plan_job).parameters) | frozenset(JobSpec.model_fields)
 
 
 @runtime_checkable
@@ -145,7 +143,9 @@ class Client:
             DatasetError: a file has errors; `issues` lists every one.
             CostError: the job could cost more than `max_cost`.
         """
-        return submit_job(
+        from ftjobs.jobs.submit import submit
+
+        return submit(
             self.backend,
             train,
             ledger=self.ledger,
@@ -170,7 +170,10 @@ class Client:
         `how` are the other keywords of `submit` but `progress` and `say`; the same is raised,
         but that a plan may cost more than `max_cost`.
         """
-        known = {name: how.pop(name) for name in [*how] if name in _OF_PLAN}
+        from ftjobs.jobs.plan import plan_job
+
+        own = {*signature(plan_job).parameters, *JobSpec.model_fields}
+        known = {name: how.pop(name) for name in [*how] if name in own}
         return plan_job(
             self.backend,
             train,
@@ -194,7 +197,9 @@ class Client:
             StalePlanError: data, job or service have moved since it was made.
             CostError: the job could cost more than the plan allows.
         """
-        return apply_plan(self.backend, plan, ledger=self.ledger, progress=progress, say=say)
+        from ftjobs.jobs.plan import apply
+
+        return apply(self.backend, plan, ledger=self.ledger, progress=progress, say=say)
 
     def follow(
         self,
@@ -427,6 +432,8 @@ class Client:
 
     def _prices(self) -> Mapping[str, Price] | None:
         """The prices that the user of this machine goes by."""
+        from ftjobs.data.cost import load_prices
+
         own = None if self.ledger is None else self.ledger.home / "prices.toml"
         return load_prices([own]) if own is not None and own.is_file() else None
 
