@@ -17,6 +17,7 @@ from ftjobs.schema import IDENTITY, Capabilities, Job, JobSpec
 
 LENGTH = 32  # hexadecimal digits, 128 bits
 SHORT = 12  # of them where only a suffix can carry it
+CANCELLING = frozenset({"cancelling", "cancel_requested"})
 PAIRS = 16  # of metadata on the wire
 
 
@@ -87,8 +88,8 @@ def adoptable(jobs: Iterable[Job]) -> Job | None:
 
 
 def ended_in_vain(job: Job) -> bool:
-    """Whether a job is over without a model."""
-    return job.ended and job.status != "succeeded"
+    """Whether a job is over without a model, or is being cancelled."""
+    return job.status in CANCELLING or (job.ended and job.status != "succeeded")
 
 
 def _age(job: Job) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from ftjobs.backends.retry import at_most
 from ftjobs.errors import NotFoundError
 from ftjobs.schema import ENDED, Event, Job
 
-KNOWN = ENDED | {"validating_files", "queued", "running", "pausing", "paused"}
+KNOWN = ENDED | {"validating_files", "queued", "running", "pausing", "paused", "cancelling"}
 FORWARD = ("validating_files", "queued", "running")
 """The statuses that a job goes through in this order, unless it was paused in between."""
 

@@ -106,7 +106,7 @@ def test_there_must_be_room_for_it() -> None:
 
 
 def test_the_oldest_that_did_not_end_in_vain_is_taken() -> None:
-    vain = [job("a", status="failed"), job("b", status="cancelled")]
+    vain = [job(word, status=word) for word in ("failed", "cancelled", "cancelling")]
     assert adoptable(vain) is None
     good = job("c", at=5, status="succeeded")
     assert adoptable([*vain, good, job("d", at=6)]) == good

@@ -42,7 +42,7 @@ STATES: Mapping[str, str] = {
     "JOB_STATE_RE_QUEUEING": "queued",
     "JOB_STATE_RUNNING": "running",
     "JOB_STATE_WRITING_RESULTS": "running",
-    "JOB_STATE_CANCELLING": "running",
+    "JOB_STATE_CANCELLING": "cancelling",
     "JOB_STATE_PAUSED": "paused",
     "JOB_STATE_COMPLETED": "succeeded",
     "JOB_STATE_EARLY_STOPPED": "succeeded",

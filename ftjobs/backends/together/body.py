@@ -18,7 +18,7 @@ STATUSES: Mapping[str, str] = {
     "running": "running",
     "compressing": "running",
     "uploading": "running",
-    "cancel_requested": "running",
+    "cancel_requested": "cancelling",
     "cancelled": "cancelled",
     "error": "failed",
     "user_error": "failed",
