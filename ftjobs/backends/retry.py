@@ -50,7 +50,10 @@ PERMANENT: tuple[type[BackendError], ...] = (
 """What a repeat cannot cure.  Never retried, even where `on` names a common ancestor."""
 
 ANNOUNCED = 120.0
-"""A longer wait, in seconds, is announced before it begins."""
+"""Every longer wait, in seconds, is announced before it begins."""
+
+SILENT = 5.0
+"""Seconds without an answer after which the first wait is announced, however short."""
 
 log = logging.getLogger("ftjobs")
 
@@ -77,7 +80,8 @@ class RetryPolicy:
     """How long to keep trying.  All times are in seconds.
 
     A wait that the service asks for (`retry_after`) is never cut short; one of more than
-    `ANNOUNCED` is announced at once, as a warning of the logger `ftjobs`.  Without one, the n-th
+    `ANNOUNCED` is announced at once, as a warning of the logger `ftjobs`, and so is trying for
+    longer than `SILENT`.  Without one, the n-th
     wait is drawn evenly from `shortest` to `first` * 2**(n-1), at most `longest`: AWS's "full
     jitter" (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), with a
     floor.
@@ -117,6 +121,7 @@ class _Trial:
     began: float
     on: tuple[type[BackendError], ...]
     asked: float = 0.0
+    has_spoken: bool = False
 
     def run(self, attempt: Callable[[], T]) -> T:
         return Retrying(
@@ -148,8 +153,15 @@ class _Trial:
     def _announce(self, state: RetryCallState) -> None:
         asked = _asked(state)
         self.asked += asked
-        if asked > ANNOUNCED and state.outcome is not None:
-            log.warning("%s; asked to wait, going on in %.0f s", state.outcome.exception(), asked)
+        error = state.outcome.exception() if state.outcome else None
+        words = error.message if isinstance(error, BackendError) else error
+        waited = self.policy.now() - self.began
+        is_news = waited + state.upcoming_sleep > SILENT and not self.has_spoken
+        if asked > ANNOUNCED or (asked and is_news):
+            log.warning("%s; asked to wait, going on in %.0f s", words, asked)
+        elif is_news:
+            log.warning("%s; trying on for up to %.0f s", words, self.policy.total - waited)
+        self.has_spoken = self.has_spoken or is_news
 
 
 def _asked(state: RetryCallState) -> float:

@@ -157,6 +157,8 @@ def _hint(kind: type[BackendError], status: int | None, name: str) -> str:
         return f"Check the key for {name} and what it may do."
     if status is not None and 300 <= status < 400:
         return "It redirects to another place: use that place's address as the base URL."
+    if kind is UnreachableError:
+        return f"Check the address of {name}, and the network."
     return ""
 
 

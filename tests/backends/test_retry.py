@@ -14,6 +14,7 @@ from ftjobs.errors import (
     QuotaError,
     RateLimitError,
     ServiceError,
+    UnreachableError,
 )
 
 
@@ -117,7 +118,20 @@ def test_waits_that_are_asked_for_leave_the_own_ones_their_time() -> None:
     assert clock.waits[0] == 300
 
 
-@pytest.mark.parametrize(("asked", "said"), [(120.0, False), (121.0, True)])
+def test_trying_in_vain_is_said_once_and_soon(caplog: pytest.LogCaptureFixture) -> None:
+    clock = [0.0]
+    policy = RetryPolicy(sleep=lambda s: clock.__setitem__(0, clock[0] + s), now=lambda: clock[0])
+
+    def attempt() -> None:
+        raise UnreachableError("host: refused", hint="Check the address.")
+
+    with pytest.raises(UnreachableError):
+        policy.call(attempt, on=TRANSIENT)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("host: refused; trying on for up to 5")
+
+
+@pytest.mark.parametrize(("asked", "said"), [(4.0, False), (60.0, True), (121.0, True)])
 def test_a_long_wait_is_announced_before_it_begins(
     asked: float, said: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +143,7 @@ def test_a_long_wait_is_announced_before_it_begins(
 
     errors: list[BackendError] = [RateLimitError("x: slow down", retry_after=asked)]
     RetryPolicy(sleep=sleep, now=clock.now).call(Script(errors), on=TRANSIENT)
-    assert ("x: slow down; asked to wait, going on in 121 s" in texts[0]) is said
+    assert (f"x: slow down; asked to wait, going on in {asked:.0f} s" in texts[0]) is said
     assert {record.name for record in caplog.records} <= {"ftjobs"}
 
 
