@@ -46,6 +46,8 @@ Say = Callable[[str], None]
 WARNINGS = 5  # of each dataset that a plan repeats
 SEE_ALL = "ftjobs data check shows all of them."
 
+FRESH = 60  # seconds for which a plan's look at the service holds
+
 PATIENCE = RetryPolicy(total=300.0)
 """How long `apply` tries to create a job."""
 
@@ -224,6 +226,7 @@ def apply(
         if plan.adopt is not None:
             raise _stale(plan)
         check_sound(plan)
+        _check_service(backend, plan)
         spec = plan.spec
         for field, file in plan.files.items():
             sent = ensure_file(
@@ -384,6 +387,15 @@ def _stale(plan: Plan) -> StalePlanError:
         f"job {plan.adopt}, which this plan counts on, has ended without a model",
         hint="Plan again: a new job would cost money that this plan does not speak of.",
     )
+
+
+def _check_service(backend: Trainer, plan: Plan) -> None:
+    """Refuse a plan that the service could not carry out any more."""
+    if time.time() - plan.created_at < FRESH:
+        return
+    for note in preflight(backend, plan.spec, plan.files, today=dt.datetime.now(dt.UTC).date()):
+        if note.level == "error":
+            raise StalePlanError(f"since the plan was made: {note.text}", hint=note.hint)
 
 
 def _created(plan: Plan, ledger: Ledger | None, creation: Creation) -> Job:

@@ -177,6 +177,14 @@ def test_a_plan_applied_in_another_folder_says_so(
     assert "elsewhere" in caught.value.hint
 
 
+def test_a_plan_whose_model_is_gone_since_is_stale(train: Path) -> None:
+    plan = planned(FakeBackend(name="openai", models=("fake-base", "other")), train)
+    later = FakeBackend(name="openai", models=("other",))
+    with pytest.raises(StalePlanError, match="fake-base"):
+        apply(later, plan.model_copy(update={"created_at": plan.created_at - 3600}))
+    assert list(later.files()) == []
+
+
 def test_a_plan_is_for_one_backend(train: Path) -> None:
     plan = planned(FakeBackend(name="here"), train)
     with pytest.raises(StalePlanError, match="for here, not for there"):
