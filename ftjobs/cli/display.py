@@ -162,6 +162,8 @@ class Plain(Quiet):
         elif job.status != printed.status:
             printed.status = job.status
             self._line(now, "  ".join([f"status {job.status}", *losses(progress)]), job)
+        elif has_ended(job):
+            pass  # its late events are waited for
         elif time.monotonic() - printed.counted >= self.every * max(1, len(self.running)):
             printed.counted = time.monotonic()
             self._line(now, numbers(progress, now), job)

@@ -197,6 +197,21 @@ def test_text_of_a_service_is_cleaned(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out)["message"] == "\x1b[2Jevil\nline"
 
 
+def test_nothing_is_repeated_of_a_job_that_only_waits_for_its_last_events(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = Job(id="j", created_at=1, status="succeeded", model="m", training_file="f", finished_at=9)
+    display = Plain(every=0)
+    for _ in range(3):
+        display.show(Tick(job), Progress(job))
+    display.show(Tick(job, last=True), Progress(job))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1] for line in lines] == [
+        "status succeeded",
+        "j succeeded after 8 s: no step",
+    ]
+
+
 def test_numbers_and_summary() -> None:
     job = Job(id="j", created_at=0, status="running", model="m", training_file="f")
     data = {"step": 2, "total_steps": 4, "train_loss": 1.5, "valid_loss": 2, "tokens_per_second": 9}
