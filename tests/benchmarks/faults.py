@@ -9,6 +9,7 @@ A seed is one submission, from the check of the data to the job's end; see `test
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import sys
 import time
@@ -60,8 +61,13 @@ def run_all(seeds: Iterable[int], script: Script) -> list[Verdict]:
     """The verdicts of many seeds, a few at a time in processes of their own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.drive", "openai"])
-    with ProcessPoolExecutor(WORKERS, context) as pool:
+    with ProcessPoolExecutor(WORKERS, context, initializer=_be_quiet) as pool:
         return list(pool.map(partial(try_seed, script=script), seeds))
+
+
+def _be_quiet() -> None:
+    """Keep the outages that ftjobs tells of out of the table."""
+    logging.getLogger("ftjobs").setLevel(logging.ERROR)
 
 
 def table(results: dict[str, list[Verdict]]) -> str:

@@ -6,7 +6,6 @@ judged by the same truth: what the service really holds in the end.
 
 from __future__ import annotations
 
-import logging
 import sys
 import tempfile
 import threading
@@ -100,7 +99,6 @@ Script = Callable[[Station, Path, Seen], None]
 
 def try_seed(seed: int, script: Script) -> Verdict:
     """Run `script` in the weather of `seed` and compare what it saw with the truth."""
-    logging.getLogger("ftjobs").setLevel(logging.ERROR)  # each outage would be told
     began = time.monotonic()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
