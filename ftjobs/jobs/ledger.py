@@ -144,13 +144,16 @@ class Ledger:
         """One short transaction, on disk when it ends."""
         with self._translated():
             self.home.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.home / "ledger.sqlite", timeout=PATIENCE)) as db:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-                with db:
-                    for table in TABLES:
-                        db.execute(table)
-                    yield db
+            path = self.home / "ledger.sqlite"
+            with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as db:
+                # No write-ahead log: to begin one, SQLite wants the file alone and waits for
+                # nobody, so that two first runs at once would fail.
+                db.execute("PRAGMA synchronous = EXTRA")
+                db.execute("BEGIN IMMEDIATE")
+                for table in TABLES:
+                    db.execute(table)
+                yield db
+                db.execute("COMMIT")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

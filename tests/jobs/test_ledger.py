@@ -60,6 +60,37 @@ def test_a_second_process_waits_and_a_dead_holder_lets_go(tmp_path: Path) -> Non
     waiting.join()
 
 
+RACE = """
+import multiprocessing, sys
+from pathlib import Path
+from ftjobs.jobs.ledger import Ledger
+
+def write(home, name, barrier):
+    barrier.wait()
+    for n in range(3):
+        Ledger(home).remember_job("b", f"{name}-{n}", "job")
+        assert Ledger(home).intent("b", f"{name}-{n}")
+
+processes = multiprocessing.get_context("fork")
+for round in range(15):
+    barrier = processes.Barrier(8)
+    home = Path(sys.argv[1]) / str(round)
+    writers = [processes.Process(target=write, args=(home, n, barrier)) for n in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 8
+"""
+
+
+def test_many_processes_may_begin_it_at_once(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_it_writes_from_many_threads(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     threads = [
