@@ -38,6 +38,7 @@ from ftjobs.errors import FtjobsError, InvalidRequestError, NotFoundError, Store
 from ftjobs.schema import ENDED, Checkpoint, Event, File, Job, JobError, JobSpec
 
 VERSION: Final = 1
+PATIENCE: Final = 30.0  # seconds for another process to end its transaction
 MAX_CRASHES: Final = 5
 """A job whose worker dies this often without one new step has failed: it would die for ever."""
 
@@ -536,10 +537,10 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with _translated(self.home):
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            db = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
             try:
                 db.row_factory = sqlite3.Row
-                db.execute("PRAGMA journal_mode = WAL")
+                _begin_log(db)
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("BEGIN IMMEDIATE")
                 try:
@@ -562,7 +563,7 @@ class Store:
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with _translated(self.home):
-            db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+            db = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
             try:
                 db.row_factory = sqlite3.Row
                 return db.execute(query, values).fetchall()
@@ -597,6 +598,20 @@ def disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _begin_log(db: sqlite3.Connection) -> None:
+    """Use a write-ahead log.  To begin one, SQLite wants the file alone, and waits for nobody."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class DiskFull(StoreError):

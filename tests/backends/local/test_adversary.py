@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -281,3 +283,32 @@ def test_many_at_once_and_one_worker(
     assert len({job.id for job in jobs}) == 8
     assert {finish(backend, job).status for job in jobs} == {"succeeded"}
     assert {step(backend, job) for job in jobs} == {1}
+
+
+RACE = """
+import multiprocessing, sys
+from pathlib import Path
+from ftjobs.backends.local.store import Store
+
+def begin(home, barrier):
+    barrier.wait()
+    list(Store(home).files())
+
+processes = multiprocessing.get_context("fork")
+for round in range(30):
+    barrier = processes.Barrier(8)
+    home = Path(sys.argv[1]) / str(round)
+    openers = [processes.Process(target=begin, args=(home, barrier)) for _ in range(8)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join()
+    assert [opener.exitcode for opener in openers] == [0] * 8
+"""
+
+
+def test_many_processes_may_begin_a_store_at_once(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
