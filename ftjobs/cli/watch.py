@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from ftjobs.backends.profiles import is_loopback
 from ftjobs.cli import ci, fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import Display, attach_command, display_for
@@ -133,7 +134,7 @@ def command(
     session = Session(app, display, found or (), reporter, metadata, tell, cancel_on_exit)
     with receiver or nullcontext():
         if receiver is not None:
-            say(f"Taking webhooks at {receiver.url}")
+            say(f"Taking webhooks at {receiver.url}{_in_clear(str(webhook))}")
         how: dict[str, Any] = {"timeout": 0 if once else timeout, "doorbell": receiver}
         if found is not None and not many:
             return session.run(app.client.follow(found[0], **how), once=once)
@@ -319,6 +320,12 @@ def _newest_unfinished(app: App) -> Job:
 
 
 # --- webhooks ------------------------------------------------------------------------------------
+
+
+def _in_clear(place: str) -> str:
+    """What to know of a place that others can reach: deliveries are signed, but not encrypted."""
+    host, _ = address(place)
+    return "" if is_loopback(host) else " in plain HTTP: put TLS before it"
 
 
 def _receiver(place: str, jobs: Sequence[Job] | None) -> Receiver:

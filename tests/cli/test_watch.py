@@ -432,9 +432,18 @@ def test_a_webhook_ends_the_wait(
     result = run("watch", job.id, "--webhook", f"127.0.0.1:{port}")
     thread.join()
     assert result.code == 5
-    assert f"Taking webhooks at http://127.0.0.1:{port}/webhook" in result.err
+    assert f"Taking webhooks at http://127.0.0.1:{port}/webhook\n" in result.err
     assert "Fine-tuning job cancelled" in result.out
     assert webhooks.SECRET not in result.out + result.err
+
+
+def test_a_webhook_that_others_can_reach_is_told_to_be_in_the_clear(
+    run: Run, backend: FakeBackend, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FTJOBS_WEBHOOK_SECRET", webhooks.SECRET)
+    backend.cancel(job.id)
+    result = run("watch", job.id, "--once", "--webhook", "0.0.0.0:0")
+    assert "in plain HTTP: put TLS before it\n" in result.err
 
 
 def test_a_webhook_needs_a_secret_that_can_be_one(
