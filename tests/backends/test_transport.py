@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from ftjobs.backends import transport
-from ftjobs.backends.transport import each_in_time, open_client
+from ftjobs.backends.transport import _redirected, each_in_time, open_client
 from ftjobs.errors import ConfigError
 
 KEY = {"Authorization": "Bearer sk-secret", "api-key": "sk-secret", "Accept": "x/y"}
@@ -343,6 +343,29 @@ def test_a_post_never_becomes_a_get() -> None:
     with serving(redirecting("/there", 303)) as server, closing(open_client(5, 5)) as client:
         assert client.post(f"{server.url}/from").status_code == 303
         assert len(server.heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "is_followed", "keeps_key"),
+    [
+        ("https://a.example/x", "https://a.example/y", True, True),
+        ("http://a.example/x", "https://a.example/y", True, True),
+        ("https://a.example/x", "http://a.example/y", False, False),
+        ("https://a.example/x", "http://b.example/y", False, False),
+        ("https://a.example/x", "https://b.example/y", True, False),
+        ("https://a.example/x", "https://a.example:8443/y", True, False),
+    ],
+)
+def test_a_redirect_never_leaves_tls_and_takes_the_key_nowhere_else(
+    here: str, there: str, is_followed: bool, keeps_key: bool
+) -> None:
+    key = {"Authorization": "Bearer sk-1", "api-key": "sk-1"}
+    answer = httpx2.Response(307)
+    answer.next_request = httpx2.Request("GET", there, headers=key)
+    following = _redirected(httpx2.Request("GET", here, headers=key), answer)
+    assert (following is not None) is is_followed
+    kept = {name for name in key if following is not None and name in following.headers}
+    assert bool(kept) is keeps_key
 
 
 def test_redirects_end() -> None:
