@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all, and stay after a power cut."""
+"""Reading files block by block, and writing files that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from ftjobs.errors import ConfigError, FtjobsError
 
 __all__ = [
     "PART",
+    "blocks_of",
     "new_file",
     "publish",
+    "readable",
     "settle",
+    "stamp_of",
     "stored_by",
     "sync_folder",
     "write_bytes",
@@ -25,8 +28,41 @@ __all__ = [
     "written",
 ]
 
+BLOCK = 1 << 20  # bytes of a file that are read at once
+
 PART = ".part"
 """The ending of a file that is not whole yet."""
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Errors of reading `path` are ConfigError."""
+    try:
+        yield
+    except OSError as error:
+        hint = "" if path.is_absolute() else f"Relative paths start here, at {Path.cwd()}."
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint=hint) from None
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """A file's size in bytes and when it was last changed, in ns: others, once it is written to.
+
+    Raises:
+        ConfigError: it cannot be read, or is a folder, a pipe or a device.
+    """
+    with readable(path):
+        found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # it could be read once, or for ever
+        raise ConfigError(f"{path} is no regular file", hint="Write it to a file first.")
+    return found.st_size, found.st_mtime_ns
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """A file piece by piece, in constant memory.  ConfigError as from `stamp_of`."""
+    stamp_of(path)
+    with readable(path), path.open("rb") as file:
+        while block := file.read(BLOCK):
+            yield block
 
 
 @contextmanager

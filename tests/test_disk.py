@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from ftjobs.disk import new_file, write_bytes, write_text, written
+from ftjobs.disk import blocks_of, new_file, write_bytes, write_text, written
 from ftjobs.errors import ConfigError, FtjobsError, UnreachableError
 
 
@@ -83,3 +84,32 @@ def test_what_a_killed_run_left_is_not_written_through(tmp_path: Path) -> None:
         file.write(b"mine")
     assert (path.read_text(), other.read_text()) == ("mine", "theirs")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["other", "out"]
+
+
+def test_a_pipe_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="no regular file"):
+        next(blocks_of(pipe))
+
+
+@pytest.mark.parametrize(("name", "words"), [("missing", "cannot read"), (".", "regular file")])
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        next(blocks_of(tmp_path / name))
+
+
+def test_bytes_and_name_are_on_disk_when_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, synced = tmp_path / "out", os.fsync, list[tuple[str, bool]]()
+
+    def fsync(handle: int) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{handle}").readlink()), path.exists()))
+        real(handle)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    write_bytes(path, b"x")
+    (draft, was_there), (folder, is_there) = synced
+    assert Path(draft).parent == tmp_path
+    assert (was_there, folder, is_there) == (False, str(tmp_path), True)

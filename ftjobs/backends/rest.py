@@ -8,7 +8,6 @@ Redirects are followed as `ftjobs.backends.transport` says: the key stays at hom
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -23,10 +22,10 @@ from ftjobs.backends.nouns import Raw, mapping, parsed, rows
 from ftjobs.backends.profiles import Profile, check_url
 from ftjobs.backends.retry import TRANSIENT, RetryPolicy
 from ftjobs.backends.translation import refusal, translation
+from ftjobs.disk import blocks_of, stamp_of
 from ftjobs.errors import (
     AuthError,
     BackendError,
-    ConfigError,
     FtjobsError,
     InvalidRequestError,
     NotFoundError,
@@ -36,14 +35,12 @@ from ftjobs.errors import (
 if TYPE_CHECKING:
     from httpx2 import Client, Response
 
-__all__ = ["Rest", "at", "file_blocks"]
+__all__ = ["Rest", "at"]
 
 T = TypeVar("T")
 
 DEADLINES = 5.0
 """Time-outs in the deadline of a whole call."""
-
-BLOCK = 1 << 20  # bytes that are read of a file at once
 
 
 def at(path: str, *names: str) -> str:
@@ -162,9 +159,9 @@ class Rest:
 
         ConfigError if the file cannot be read.
         """
-        size = _size(path)
+        size = stamp_of(path)[0]
         sent = {**headers, "Content-Length": str(size)}
-        blocks = _told(file_blocks(path), size, progress)
+        blocks = _told(blocks_of(path), size, progress)
         self._call("PUT", self._with_tls(url), content=blocks, headers=sent, signed=True)
 
     def signed_bytes(self, url: str) -> bytes:
@@ -306,33 +303,12 @@ class Rest:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def file_blocks(path: Path) -> Iterator[bytes]:
-    """A file piece by piece, in constant memory.  ConfigError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                yield block
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - one call, and it is what the upload announces
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
 def _told(blocks: Iterator[bytes], size: int, progress: Progress) -> Iterator[bytes]:
     done = 0
     for block in blocks:
         yield block
         done += len(block)
         progress(done, size)
-
-
-def _unreadable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"cannot read {path}: {error.strerror}")
 
 
 # --- answers -------------------------------------------------------------------------------------

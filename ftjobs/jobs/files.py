@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ftjobs.backends.base import Progress, Trainer
 from ftjobs.backends.retry import PERMANENT
+from ftjobs.disk import blocks_of, stamp_of
 from ftjobs.errors import (
     BackendError,
-    ConfigError,
     DeadlineError,
     InvalidRequestError,
     StalePlanError,
@@ -30,29 +30,15 @@ LEFT = 86_400  # seconds that a file must still be kept to be reused
 UNUSABLE = frozenset({"error", "failed", "deleted", "cancelled", "expired"})
 UNREADY = frozenset({"pending", "running", "processing", "notRunning", "importing"})
 PATIENCE = 600.0  # seconds for a service to look through a file
-BLOCK = 1 << 20
 
 
 def sha256_of(path: Path) -> tuple[str, int]:
     """A file's sha256 in hexadecimal, and its size in bytes.  ConfigError if it cannot be read."""
     digest, size = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
-                size += len(block)
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    for block in blocks_of(path):
+        digest.update(block)
+        size += len(block)
     return digest.hexdigest(), size
-
-
-def stamp_of(path: Path) -> tuple[int, int]:
-    """A file's size and the time of its last change: others, once it is written to."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return found.st_size, found.st_mtime_ns
 
 
 def name_at_service(path: Path, sha256: str) -> str:
@@ -149,8 +135,3 @@ def _ready(
 
 
 _DELETE = "ftjobs files delete"
-
-
-def _unreadable(path: Path, error: OSError) -> ConfigError:
-    hint = "" if path.is_absolute() else f"Relative paths start here, at {Path.cwd()}."
-    return ConfigError(f"cannot read {path}: {error.strerror}", hint=hint)

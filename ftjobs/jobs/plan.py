@@ -22,6 +22,7 @@ from ftjobs.backends.retry import PERMANENT, RetryPolicy
 from ftjobs.data import Dataset, read
 from ftjobs.data.cost import Price
 from ftjobs.data.targets import TARGETS
+from ftjobs.disk import stamp_of
 from ftjobs.errors import (
     ConfigError,
     DatasetError,
@@ -32,7 +33,7 @@ from ftjobs.errors import (
 from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
-from ftjobs.jobs.files import ensure_file, find_file, sha256_of, stamp_of
+from ftjobs.jobs.files import ensure_file, find_file, sha256_of
 from ftjobs.jobs.identity import adoptable, ended_in_vain, identity_of, jobs_of, mark
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.preflight import Note, preflight

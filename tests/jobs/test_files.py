@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from ftjobs.backends.base import Progress
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.disk import stamp_of
 from ftjobs.errors import ConfigError, DeadlineError, InvalidRequestError
-from ftjobs.jobs.files import ensure_file, find_file, name_at_service, sha256_of, stamp_of
+from ftjobs.jobs.files import ensure_file, find_file, name_at_service, sha256_of
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.schema import File
 from tests.jobs.lagging import Clock

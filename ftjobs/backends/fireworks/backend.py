@@ -55,7 +55,8 @@ from ftjobs.backends.fireworks.body import (
 from ftjobs.backends.fireworks.story import place_of, story
 from ftjobs.backends.native import Native, require_unused
 from ftjobs.backends.nouns import Raw, mapping, rows, text
-from ftjobs.backends.rest import at, file_blocks
+from ftjobs.backends.rest import at
+from ftjobs.disk import blocks_of
 from ftjobs.errors import (
     ConfigError,
     InvalidRequestError,
@@ -412,7 +413,7 @@ class FireworksBackend(Native):
 def _measured(path: Path, filename: str) -> tuple[str, int, int]:
     """The hash of a file's name and bytes, its size, and its lines."""
     digest, size, lines, last = hashlib.sha256(f"{filename}\0".encode()), 0, 0, b"\n"
-    for block in file_blocks(path):
+    for block in blocks_of(path):
         digest.update(block)
         size += len(block)
         lines += block.count(b"\n")

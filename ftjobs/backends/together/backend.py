@@ -29,7 +29,7 @@ from ftjobs.backends.curves import metrics_csv, metrics_of
 from ftjobs.backends.download import save
 from ftjobs.backends.native import Native, require_unused
 from ftjobs.backends.nouns import Raw, noun, rows, text
-from ftjobs.backends.rest import at, file_blocks
+from ftjobs.backends.rest import at
 from ftjobs.backends.together.body import (
     PRICED,
     STATUSES,
@@ -39,6 +39,7 @@ from ftjobs.backends.together.body import (
     read_job,
 )
 from ftjobs.backends.together.story import since, story
+from ftjobs.disk import blocks_of
 from ftjobs.errors import (
     ConfigError,
     InvalidRequestError,
@@ -229,7 +230,7 @@ class TogetherBackend(Native):
     def _measured(self, path: Path) -> tuple[str, int]:
         """A file's sha256 and its size."""
         digest, size = hashlib.sha256(), 0
-        for block in file_blocks(path):
+        for block in blocks_of(path):
             digest.update(block)
             size += len(block)
         most = self.capabilities.max_file_bytes

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ftjobs.backends.base import Progress
+from ftjobs.disk import readable
 from ftjobs.errors import ConfigError
 
-__all__ = ["Interrupted", "Meter", "Slice", "md5s", "rising", "size_of"]
+__all__ = ["Interrupted", "Meter", "Slice", "md5s", "rising"]
 
 BLOCK = 1 << 20
 
@@ -114,15 +112,6 @@ class Slice(io.RawIOBase):
         super().close()
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """A file's size in bytes, and when it was last changed, in ns.  ConfigError if it has none."""
-    with readable(path):
-        found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # a pipe, which could be read once, or for ever
-        raise ConfigError(f"{path} is no regular file", hint="Write it to a file first.")
-    return found.st_size, found.st_mtime_ns
-
-
 def md5s(path: Path, part_size: int) -> tuple[str, list[str]]:
     """The md5 of a file, and those of its parts.  ConfigError if it cannot be read."""
     whole, parts = hashlib.md5(usedforsecurity=False), list[str]()
@@ -136,12 +125,3 @@ def md5s(path: Path, part_size: int) -> tuple[str, list[str]]:
             if left == part_size:
                 return whole.hexdigest(), parts
             parts.append(part.hexdigest())
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Errors of reading `path` are ConfigError."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None

@@ -18,7 +18,8 @@ from ftjobs.backends.wire.body import read_file
 from ftjobs.backends.wire.lost import find, patient, unlost
 from ftjobs.backends.wire.parts import PART_SIZE, Outgoing, PartsSender
 from ftjobs.backends.wire.session import Session
-from ftjobs.backends.wire.slices import Meter, Slice, rising, size_of
+from ftjobs.backends.wire.slices import Meter, Slice, rising
+from ftjobs.disk import stamp_of
 from ftjobs.errors import BackendError, ConfigError, FtjobsError
 from ftjobs.schema import File
 
@@ -52,7 +53,7 @@ class Uploader:
             ConfigError: it cannot be read, or changed while it was sent.
             BackendError: the service refused it, or could not be reached for too long.
         """
-        size, changed = size_of(path)
+        size, changed = stamp_of(path)
         file = Outgoing(path, name, purpose, size, changed, rising(progress))
         if self.in_parts and size > self.part_size:
             sender = PartsSender(self.wire, self.journal, self.lag, self.part_size, self.wall)
@@ -73,7 +74,7 @@ class Uploader:
         if isinstance(answer, File):
             return answer
         sent = read_file(answer, self.wire.name)
-        if size_of(file.path) != (file.size, file.changed):
+        if stamp_of(file.path) != (file.size, file.changed):
             with suppress(BackendError):  # under this name it could be taken for the file
                 self.wire.delete(self.wire.api.files.delete, sent.id)
             raise ConfigError(f"{file.path} changed while it was sent", hint="Send it again.")
