@@ -117,18 +117,20 @@ def test_an_outage_that_outlasts_patience_says_that_running_again_is_safe(train:
     assert [job.id] == [each.id for each in backend.truth]
 
 
-def test_a_key_that_is_taken_back_after_a_lost_answer_leaves_a_way_out(train: Path) -> None:
-    backend = Troubled(Clock(), 1.0)
+def test_a_key_that_is_taken_back_after_a_lost_answer_leaves_a_way_out(
+    train: Path, tmp_path: Path
+) -> None:
+    backend, ledger = Troubled(Clock(), LAG - 1), Ledger(tmp_path)
     backend.then = {
         "create": [lost(UnreachableError("reset"))],
         "jobs": [lost(ServiceError("500"), acted=False), lost(AuthError("401", hint="Set KEY."))],
     }
     said: list[str] = []
     with pytest.raises(AuthError) as caught:
-        run(backend, train, say=said.append)
+        run(backend, train, ledger, say=said.append)
     assert caught.value.hint == f"Set KEY.\n{AGAIN}"
     assert len(said) == 1
-    assert [run(backend, train).id] == [job.id for job in backend.truth]
+    assert [run(backend, train, ledger).id] == [job.id for job in backend.truth]
 
 
 @pytest.mark.parametrize("with_ledger", [True, False])
