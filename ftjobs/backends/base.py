@@ -7,13 +7,14 @@ A backend normalises its service's order, paging and oddities, and raises only e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from ftjobs.backends.profiles import Profile
-from ftjobs.errors import UnsupportedError
+from ftjobs.errors import BackendError, ConfigError, UnsupportedError
 from ftjobs.schema import (
     IDENTITY,
     Capabilities,
@@ -28,6 +29,9 @@ from ftjobs.schema import (
     Model,
     Sampling,
 )
+
+Tools = Sequence[Mapping[str, Any]]
+"""Functions that a model may call, as the wire's `tools` describes them."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total), in bytes for transfers; total is 0 while it is unknown."""
@@ -131,7 +135,12 @@ class Completer(Protocol):
     """Chat answers from base models, fine-tuned models and checkpoints.  Thread-safe."""
 
     def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = ...
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = ...,
+        tools: Tools = (),
     ) -> Completion:
         """The whole answer.  NotFoundError for an unknown model."""
         ...
@@ -146,6 +155,57 @@ class Completer(Protocol):
 @runtime_checkable
 class Backend(Trainer, Completer, Protocol):
     """Both halves, which every backend of ftjobs has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of `Completer.complete`."""
+
+    model: str
+    messages: tuple[ChatMessage, ...]
+    sampling: Sampling
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """A backend that answers many requests together faster than one after another.
+
+    They may be of several models: a base and its tuned models share one batch.
+    """
+
+    def complete_many(
+        self, requests: Sequence[Request]
+    ) -> Iterator[tuple[int, Completion | BackendError | ConfigError]]:
+        """The number of each request, from 0, with its answer, as the answers come.
+
+        What one request meets ends no other.  Closing the iterator ends the work.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How a model foresaw an answer, teacher-forced.
+
+    `loss` is the cross-entropy of its `tokens` in nats, added up; `correct` counts those that
+    were the likeliest.  The end of the answer is one of them.
+    """
+
+    loss: float
+    tokens: int
+    correct: int
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """A backend that can say how likely an answer is under a model."""
+
+    def likelihoods(
+        self, model: str, conversations: Sequence[Sequence[ChatMessage]]
+    ) -> Iterator[Likelihood | BackendError | ConfigError]:
+        """For each conversation, how the model foresaw its last turn, the assistant's."""
+        ...
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from ftjobs.backends.base import Tools
 from ftjobs.backends.nouns import Raw, mapping, noun, rows
 from ftjobs.errors import DeadlineError, ServiceError, UnreachableError
 from ftjobs.schema import ChatMessage, Completion, Delta, Sampling, Usage
@@ -15,14 +16,17 @@ DEFAULTS = Sampling()
 """A service's own sampling."""
 
 
-def chat_body(model: str, messages: Sequence[ChatMessage], sampling: Sampling) -> dict[str, Any]:
+def chat_body(
+    model: str, messages: Sequence[ChatMessage], sampling: Sampling, tools: Tools = ()
+) -> dict[str, Any]:
     """The body of POST /chat/completions.  What was not chosen is left out."""
     drawn = sampling.model_dump(mode="json", exclude_defaults=True)
     said = [
         message.model_dump(mode="json", exclude_none=True, exclude={"weight"})
         for message in messages
     ]
-    return {"model": model, "messages": said, **drawn}
+    offered = {"tools": [dict(tool) for tool in tools]} if tools else {}
+    return {"model": model, "messages": said, **offered, **drawn}
 
 
 def completion(answer: Raw, model: str, name: str) -> Completion:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ftjobs.backends.base import Progress, check_supported
+from ftjobs.backends.base import Progress, Tools, check_supported
 from ftjobs.errors import ConfigError, InvalidRequestError, NotFoundError
 from ftjobs.schema import (
     Capabilities,
@@ -258,7 +258,12 @@ class FakeBackend:
             del self._models[model]
 
     def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = WIRE_DEFAULTS,
+        tools: Tools = (),  # noqa: ARG002 - the script says what is answered
     ) -> Completion:
         """The scripted answer, `sampling.n` times.  A token is a word with its white space."""
         with self._call("complete"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
+from ftjobs.backends.base import Tools
 from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
 from ftjobs.backends.profiles import Profile
 from ftjobs.backends.rest import Rest
@@ -61,10 +62,15 @@ class Native:
         raise UnsupportedError(f"{self.name} cannot resume job {job_id}")
 
     def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = DEFAULTS,
+        tools: Tools = (),
     ) -> Completion:
         """The whole answer.  A tuned model must be deployed first."""
-        body = chat_body(model, messages, sampling)
+        body = chat_body(model, messages, sampling, tools)
         answer = self._rest.read(lambda: self._rest.post(self.chat, body))
         return completion(answer, model, self.name)
 

@@ -8,7 +8,7 @@ expected.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,25 @@ from ftjobs.schema import ChatMessage, Issue
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is asked, and the answer expected; `line` is its number in the file, from 1."""
+    """What is asked, and the answer expected.
+
+    Attributes:
+        expected: the text that is expected, if one is.
+        tags: words to group prompts by.
+        line: its number in the file, from 1.
+        cluster: prompts of one cluster, such as questions about one document, are not independent.
+        tools: the functions that the model is offered, as the wire's `tools`.
+        calls: the function calls that are expected, as the wire's `tool_calls`; None where none is
+            given, and an empty tuple where the model must not call any.
+    """
 
     messages: tuple[ChatMessage, ...]
     expected: str | None = None
     tags: tuple[str, ...] = ()
     line: int | None = None
+    cluster: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    calls: tuple[Mapping[str, Any], ...] | None = None
 
     @property
     def question(self) -> str:

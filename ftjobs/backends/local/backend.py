@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftjobs import data
-from ftjobs.backends.base import Progress, check_supported
+from ftjobs.backends.base import Progress, Tools, check_supported
 from ftjobs.backends.local import models, openmp, worker
 from ftjobs.backends.local.store import News, Store
 from ftjobs.config import Settings
@@ -242,7 +242,12 @@ class LocalBackend:
     # --- answers -----------------------------------------------------------------------------
 
     def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = _DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = _DEFAULTS,
+        tools: Tools = (),
     ) -> Completion:
         """The whole answer: the stream's pieces put together."""
         texts = [""] * sampling.n

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ftjobs.backends.base import Permission, Progress, check_supported, silent
+from ftjobs.backends.base import Permission, Progress, Tools, check_supported, silent
 from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
 from ftjobs.backends.download import range_header, save
 from ftjobs.backends.nouns import Raw, noun
@@ -264,10 +264,15 @@ class WireBackend:
         self._wire.delete(self._wire.api.models.delete, model)
 
     def complete(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = DEFAULTS,
+        tools: Tools = (),
     ) -> Completion:
         """The whole answer."""
-        body = chat_body(model, messages, sampling)
+        body = chat_body(model, messages, sampling, tools)
         raw = self._wire.read(self._wire.api.chat.completions.create, **body)
         return completion(raw, model, self.name)
 
