@@ -249,11 +249,17 @@ class LocalBackend:
         sampling: Sampling = _DEFAULTS,
         tools: Tools = (),
     ) -> Completion:
-        """The whole answer: the stream's pieces put together."""
+        """The whole answer: the stream's pieces put together.
+
+        `tools` are shown to the model by its chat template; a call that it writes stays text.
+
+        Raises:
+            InvalidRequestError: the template has no place for tools.  Else as `stream`.
+        """
         texts = [""] * sampling.n
         reasons: list[str | None] = [None] * sampling.n
         usage = None
-        for delta in self.stream(model, messages, sampling=sampling):
+        for delta in self._stream(model, messages, sampling, tools):
             texts[delta.index] += delta.content
             reasons[delta.index] = delta.finish_reason or reasons[delta.index]
             usage = delta.usage or usage
@@ -283,10 +289,15 @@ class LocalBackend:
             ModelError: no such base model.
             InvalidRequestError: the prompt cannot be rendered or is too long.
         """
+        return self._stream(model, messages, sampling, ())
+
+    def _stream(
+        self, model: str, messages: Sequence[ChatMessage], sampling: Sampling, tools: Tools
+    ) -> Iterator[Delta]:
         engine, adapter = self._engine(model)
         try:
             plain = models.template_messages(tuple(messages))
-            yield from engine.stream(plain, sampling, adapter=adapter)
+            yield from engine.stream(plain, sampling, adapter=adapter, tools=tools)
         except ValueError as error:
             if isinstance(error, InvalidRequestError | ModelError):
                 raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Engine:
         sampling: Sampling,
         *,
         adapter: Path | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Iterator[Delta]:
         """The answers piece by piece; the last delta carries the usage.
 
@@ -57,7 +58,7 @@ class Engine:
             ValueError: the prompt cannot be rendered, or leaves no room for an answer.
         """
         renderer = self._renderer(adapter or self.folder)
-        prompt = renderer.prompt(messages)
+        prompt = renderer.prompt(messages, list(tools) or None)
         room = self.context_length - len(prompt)
         if room < 1:
             raise ValueError(

@@ -45,9 +45,16 @@ class Renderer:
     context_length: int
 
     def prompt(self, messages: list[dict[str, Any]], tools: Any = None) -> list[int]:
-        """The tokens that a model reads before it answers.  ValueError if there is no way."""
+        """The tokens that a model reads before it answers.
+
+        Raises:
+            ValueError: there is no way to ask this, or the template does not show the `tools`.
+        """
         self._refuse_reserved(messages, tools)
-        ids = self._encode(render_text(self.tokenizer, messages, tools=tools, prompt=True))
+        text = render_text(self.tokenizer, messages, tools=tools, prompt=True)
+        if tools and text == render_text(self.tokenizer, messages, prompt=True):
+            raise ValueError("the chat template does not show the model its tools")
+        ids = self._encode(text)
         if not ids:
             raise ValueError("the chat template makes no text of this prompt")
         return ids
