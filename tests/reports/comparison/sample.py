@@ -252,9 +252,9 @@ def _rows() -> list[Row]:
     for text, label, *answers in _TICKETS:
         rows.append(_plain(len(rows), text, label, ("ticket",), answers, label=True))
     for place, text in enumerate(HOSTILE):
-        answers, expected = ("A plain answer.", text, text[::-1]), "A plain answer."
+        said, expected = ("A plain answer.", text, text[::-1]), "A plain answer."
         tags = ("hostile", text[:9])
-        rows.append(_plain(len(rows), text, None if place else expected, tags, answers))
+        rows.append(_plain(len(rows), text, None if place else expected, tags, said))
     rows += _odd(len(rows))
     for question, expected, *answers in _GENERAL:
         rows.append(_plain(len(rows), question, expected, ("general",), answers, set="general"))
