@@ -17,16 +17,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ftjobs.disk import stored_by, written
 from ftjobs.errors import ConfigError
+from ftjobs.evals.lines import append, held, mend
 from ftjobs.schema import ChatMessage, Sampling, Usage
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 __all__ = ["AnswerFile", "Key", "StoredAnswer", "key_of", "prompt_id", "read_answers"]
 
@@ -124,7 +122,7 @@ class AnswerFile:
             for answer, start, stop in _answers(path, lines):
                 self._places.setdefault(answer.key, (start, stop))
                 end = stop
-            _mend(file, end)
+            mend(file, end)
 
     @classmethod
     @contextmanager
@@ -137,16 +135,8 @@ class AnswerFile:
         """
         if path.is_file():
             next(read_answers(path), None)  # what is no such file gets no lock beside it
-        with stored_by(path):
-            lock = _locked(path)
-        try:
-            with stored_by(path):
-                # Unbuffered: what a full disk refused must not come back with a later line.
-                file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-            with file, closing(cls(path, file)) as answers:
-                yield answers
-        finally:
-            lock.release()
+        with held(path, what="answers") as file, closing(cls(path, file)) as answers:
+            yield answers
 
     def close(self) -> None:
         """Take no more answers, not even from a thread that comes late.  ValueError for them."""
@@ -163,13 +153,7 @@ class AnswerFile:
         """Store an answer; it is on the disk when this returns."""
         line = answer.line()
         with self._lock, stored_by(self.path):
-            start = self._file.seek(0, os.SEEK_END)
-            try:
-                _write_all(self._file, line)
-            except OSError:
-                self._file.truncate(start)
-                raise
-            os.fsync(self._file.fileno())
+            start = append(self._file, line)
             self._places[answer.key] = (start, start + len(line))
 
     def sort(self, keys: Sequence[Key]) -> None:
@@ -190,23 +174,6 @@ class AnswerFile:
         return os.pread(self._file.fileno(), end - start, start)
 
 
-def _locked(path: Path) -> BaseFileLock:
-    from filelock import FileLock, Timeout
-
-    if "\0" in str(path):
-        raise ConfigError("the path of the answers holds a zero byte", hint="Check the path.")
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path.parent}: no such folder", hint="Make the folder first.")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{path}: not a regular file", hint="Name a new file.")
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"{path}: another process writes to it") from None
-    return lock
-
-
 def _answers(path: Path, file: BinaryIO) -> Iterator[tuple[StoredAnswer, int, int]]:
     """Each answer with where its line starts and ends."""
     start = 0
@@ -220,20 +187,3 @@ def _answers(path: Path, file: BinaryIO) -> Iterator[tuple[StoredAnswer, int, in
                 f"{path}:{number}: not a stored answer", hint="Name a new file, or one of rescue."
             ) from None
         start += len(line)
-
-
-def _write_all(file: FileIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _mend(file: FileIO, end: int) -> None:
-    """Cut off what was torn, and end the last line."""
-    file.truncate(end)
-    if end:
-        file.seek(end - 1)
-        if file.read(1) != b"\n":
-            file.seek(end)
-            file.write(b"\n")
-    os.fsync(file.fileno())
