@@ -344,7 +344,9 @@ class Capabilities(_Closed):
     delete_files: bool = Field(True, description="Files can be deleted.")
     delete_models: bool = Field(True, description="Tuned models can be deleted.")
     min_examples: int = Field(10, description="Fewer training examples than this fail the job.")
-    requests_at_once: int = Field(8, description="Chat requests that it pays to send at once.")
+    requests_at_once: int = Field(
+        100, description="Most chat requests that it pays to send at once."
+    )
     identity: Literal["metadata", "suffix"] = Field(
         "metadata", description="Where a job keeps the identity of its content."
     )

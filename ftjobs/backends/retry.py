@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,7 +29,7 @@ from ftjobs.errors import (
     UnreachableError,
 )
 
-__all__ = ["PERMANENT", "TRANSIENT", "RetryPolicy", "at_most"]
+__all__ = ["PERMANENT", "TRANSIENT", "RetryPolicy", "around_waits", "at_most"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,25 @@ def at_most(seconds: float) -> Iterator[None]:
         yield
     finally:
         _most.reset(token)
+
+
+_around: ContextVar[Callable[[BackendError], AbstractContextManager[None]] | None] = ContextVar(
+    "around", default=None
+)
+
+
+@contextmanager
+def around_waits(enter: Callable[[BackendError], AbstractContextManager[None]]) -> Iterator[None]:
+    """Inside the block, in this thread, every wait is spent inside `enter(error)`.
+
+    For callers that have many requests under way: they can let another go first, and send fewer.
+    Waits are theirs to announce.
+    """
+    token = _around.set(enter)
+    try:
+        yield
+    finally:
+        _around.reset(token)
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,7 @@ class _Trial:
     on: tuple[type[BackendError], ...]
     asked: float = 0.0
     has_spoken: bool = False
+    error: BackendError | None = None
 
     def run(self, attempt: Callable[[], T]) -> T:
         return Retrying(
@@ -129,7 +149,7 @@ class _Trial:
             wait=self._wait,
             stop=self._stop,
             before_sleep=self._announce,
-            sleep=self.policy.sleep,
+            sleep=self._rest,
             reraise=True,
         )(attempt)
 
@@ -150,10 +170,21 @@ class _Trial:
         own = self.policy.now() - self.began - self.asked
         return own + state.upcoming_sleep > self.policy.total
 
+    def _rest(self, seconds: float) -> None:
+        enter = _around.get()
+        if enter is None or self.error is None:
+            self.policy.sleep(seconds)
+            return
+        with enter(self.error):
+            self.policy.sleep(seconds)
+
     def _announce(self, state: RetryCallState) -> None:
         asked = _asked(state)
         self.asked += asked
         error = state.outcome.exception() if state.outcome else None
+        self.error = error if isinstance(error, BackendError) else None
+        if _around.get() is not None:
+            return
         words = error.message if isinstance(error, BackendError) else error
         waited = self.policy.now() - self.began
         is_news = waited + state.upcoming_sleep > SILENT and not self.has_spoken

@@ -37,6 +37,9 @@ LARGEST = 64 << 20
 """Bytes of an answer that is kept in memory, unpacked, or of one piece of a stream; an endless one
 ends here.  Files, which may be larger, are streamed."""
 
+LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+"""How many requests are under way at once is decided by who sends them."""
+
 MOST_REDIRECTS = 5
 SLICE = 16 * 1024  # one TLS record: what is written between two looks at the clock
 HARMLESS = frozenset({"accept", "accept-encoding", "user-agent"})
@@ -113,7 +116,7 @@ class _Client(httpx2.Client):
         self, timeout: float, deadline: float, slowest: float, verify: ssl.SSLContext | bool
     ) -> None:
         waits = httpx2.Timeout(timeout, pool=min(timeout, deadline))
-        super().__init__(timeout=waits, verify=verify)
+        super().__init__(timeout=waits, verify=verify, limits=LIMITS)
         self._seconds, self._slowest = deadline, slowest
         for transport in {self._transport, *self._mounts.values()} - {None}:
             # httpx2 has no other way to give its own proxies and certificates our sockets.

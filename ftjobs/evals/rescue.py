@@ -8,15 +8,10 @@ is missing.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from ftjobs.backends.base import Backend, Trainer
 from ftjobs.errors import (
@@ -28,6 +23,8 @@ from ftjobs.errors import (
     ServiceError,
 )
 from ftjobs.evals.answers import AnswerFile, Key, StoredAnswer, key_of, prompt_id
+from ftjobs.evals.pace import Pace, Turn
+from ftjobs.evals.pool import pooled
 from ftjobs.evals.prompts import Prompt
 from ftjobs.jobs.patience import Patience
 from ftjobs.jobs.watch import PASSING
@@ -38,10 +35,6 @@ __all__ = ["LIKELIEST", "Failure", "Rescue", "rescue", "shutdown_date", "with_sy
 LIKELIEST = Sampling(temperature=0)
 """The likeliest token every time, and no end but the model's own: a cut answer could not be asked
 for again."""
-
-GRACE = 3.0
-"""Seconds that an interrupted run waits for answers under way, which are paid for: a service may
-have asked one thread to wait for ten minutes."""
 
 HOPELESS = (AuthError, NotFoundError, QuotaError)
 """What every other prompt would meet too."""
@@ -190,43 +183,12 @@ class _Run:
         self, questions: Sequence[_Question], place: tuple[int, int], threads: int | None
     ) -> None:
         """Ask every question; the first hopeless error ends it, once all under way are stored."""
-        threads = min(threads or self._backend.capabilities.requests_at_once, len(questions))
-        self._patience = Patience(max(3, threads))
+        most = min(threads or self._backend.capabilities.requests_at_once, len(questions))
+        self._patience = Patience(max(3, most))
         self._progress(*place, 0)
-        todo, came = deque(questions), SimpleQueue[_Outcome | BaseException | None]()
-        for _ in range(threads):
-            # Daemons: at Ctrl-C nobody waits for a thread that was asked to come back in minutes.
-            threading.Thread(
-                target=self._work, args=(todo, came), name="ftjobs-rescue", daemon=True
-            ).start()
-        failures: list[BaseException] = []
-        try:
-            while threads:
-                outcome = came.get()
-                if outcome is None:
-                    threads -= 1
-                elif isinstance(outcome, BaseException):
-                    failures.append(outcome)
-                    todo.clear()
-                else:
-                    self._count(outcome, place)
-        except BaseException:
-            todo.clear()
-            _wait_for_ends(came, threads)
-            raise
-        if failures:
-            raise failures[0]
-
-    def _work(
-        self, todo: deque[_Question], came: SimpleQueue[_Outcome | BaseException | None]
-    ) -> None:
-        """Ask until nothing is left to do; a None says that this thread has ended."""
-        try:
-            for question in iter(partial(_first, todo), None):
-                came.put(self._ask(question))
-        except BaseException as error:  # noqa: BLE001 - it is raised by `ask_all`
-            came.put(error)
-        came.put(None)
+        with closing(pooled(questions, self._ask, Pace(most))) as outcomes:
+            for outcome in outcomes:
+                self._count(outcome, place)
 
     def _count(self, outcome: _Outcome, place: tuple[int, int]) -> None:
         self.fresh += outcome.answers
@@ -237,7 +199,7 @@ class _Run:
         tokens = self.tokens_read + self.tokens_written
         self._progress(place[0] + self.fresh, place[1], tokens)
 
-    def _ask(self, question: _Question) -> _Outcome:
+    def _ask(self, question: _Question, turn: Turn) -> _Outcome:  # noqa: ARG002 - of the pool
         outcome, missing = _Outcome(), question.samples
         try:
             while missing:  # some services give one answer, however many were asked for
@@ -293,20 +255,6 @@ class _Run:
             usage=completion.usage if choice is _choices(completion)[0] else None,
             created=completion.created,
         )
-
-
-def _first(todo: deque[_Question]) -> _Question | None:
-    try:
-        return todo.popleft()
-    except IndexError:
-        return None
-
-
-def _wait_for_ends(came: SimpleQueue[_Outcome | BaseException | None], threads: int) -> None:
-    end = time.monotonic() + GRACE
-    with suppress(Empty):
-        while threads:
-            threads -= came.get(timeout=max(0, end - time.monotonic())) is None
 
 
 def _choices(completion: Completion) -> list[Choice]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftjobs.errors import StoreError
+from ftjobs.database import PATIENCE, translated
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS files (backend TEXT NOT NULL, sha256 TEXT NOT NULL,"
@@ -24,19 +24,6 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS others (backend TEXT NOT NULL, content TEXT NOT NULL,"
     " identity TEXT NOT NULL, PRIMARY KEY (backend, content))",
 )
-
-CANNOT_WRITE = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-
-PATIENCE = 30.0  # seconds for another process to end its transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,27 +142,10 @@ class Ledger:
                 yield db
                 db.execute("COMMIT")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            path = self.home / "ledger.sqlite"
-            raise StoreError(f"{path}: {error}", hint=_way_out(error, path)) from None
-        except OSError as error:
-            raise StoreError(
-                f"{error.filename or self.home}: {error.strerror or error}",
-                hint="Set FTJOBS_HOME to a folder that can be written.",
-            ) from None
-
-
-def _way_out(error: sqlite3.DatabaseError, path: Path) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the other bits only refine it
-    if code in BUSY:
-        return "Another process holds it, perhaps a stopped one: let it go on, or end it."
-    if code in CANNOT_WRITE:
-        return "Free the disk, or set FTJOBS_HOME to a folder that can be written."
-    return f"Delete {path}: it is only a memory, the service knows its jobs."
+    def _translated(self) -> AbstractContextManager[None]:
+        path = self.home / "ledger.sqlite"
+        way_out = f"Delete {path}: it is only a memory, the service knows its jobs."
+        return translated(path, if_damaged=way_out)
 
 
 def _now() -> int:

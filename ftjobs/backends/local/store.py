@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ftjobs.backends.base import Progress
+from ftjobs.database import PATIENCE, begin_log
 from ftjobs.errors import FtjobsError, InvalidRequestError, NotFoundError, StoreError
 from ftjobs.schema import ENDED, Checkpoint, Event, File, Job, JobError, JobSpec
 
 VERSION: Final = 1
-PATIENCE: Final = 30.0  # seconds for another process to end its transaction
 MAX_CRASHES: Final = 5
 """A job whose worker dies this often without one new step has failed: it would die for ever."""
 
@@ -540,7 +540,7 @@ class Store:
             db = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
             try:
                 db.row_factory = sqlite3.Row
-                _begin_log(db)
+                begin_log(db)
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute("BEGIN IMMEDIATE")
                 try:
@@ -598,20 +598,6 @@ def disk_is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _begin_log(db: sqlite3.Connection) -> None:
-    """Use a write-ahead log.  To begin one, SQLite wants the file alone, and waits for nobody."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 class DiskFull(StoreError):

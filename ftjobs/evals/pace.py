@@ -1,0 +1,134 @@
+"""How many requests are under way at once: found by trying, as TCP finds its window."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ftjobs.errors import BackendError, RateLimitError
+
+__all__ = ["Pace", "Turn"]
+
+START = 20.0
+SHRINK = 0.8  # per episode of refusals
+NEAR = 0.95  # of the width that was refused last: below it, grow fast
+FAST = 0.5  # of a request, for every one that went well: half as many again in a round
+TROUBLE = 5.0  # seconds without growth after a failure that is no refusal
+DEBOUNCE = 0.5  # seconds after a refusal in which others belong to the same episode
+
+
+class Turn:
+    """A request that is under way, for one thread."""
+
+    def __init__(self, pace: Pace, now: Callable[[], float]) -> None:
+        self._pace = pace
+        self._now = now
+        self._sent = now()
+
+    @property
+    def seconds(self) -> float:
+        """Since it was sent, or sent again."""
+        return max(0.0, self._now() - self._sent)
+
+    @contextmanager
+    def rest(self, error: BackendError) -> Iterator[None]:
+        """Inside the block it waits to be sent again, and others have its room."""
+        with self._pace.aside(error):
+            yield
+        self._sent = self._now()
+
+
+class Pace:
+    """Admits as many requests at once as the service bears.  Thread-safe.
+
+    The width doubles with every round that goes well until the first refusal.  A refusal (429)
+    takes it to 0.8 of what it was; further ones of the same episode, which lasts as long as the
+    service asks to wait, change nothing.  Then it grows fast to where it was refused, and from
+    there by one a round.  Other failures pause the growth.  A request that waits to be sent again
+    makes room for others meanwhile.
+
+    Args:
+        most: the width is never more.
+        start: the width at the beginning.
+        now: a clock that never goes back, in seconds.
+    """
+
+    def __init__(
+        self, most: int, *, start: float = START, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most = max(1, most)
+        self._width = min(start, float(self._most))
+        self._ceiling = float("inf")  # what was refused last
+        self._quiet_until = self._calm_until = float("-inf")
+        self._under_way = self._resting = 0
+        self._now = now
+        self._free = threading.Condition()
+
+    @property
+    def width(self) -> int:
+        """How many may be under way at once."""
+        return max(1, int(self._width))
+
+    @property
+    def wanted(self) -> int:
+        """How many threads it takes to use that width: those that wait make room for others."""
+        with self._free:
+            return self.width + self._resting
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Wait for room; inside the block a request is under way."""
+        self._enter()
+        try:
+            yield Turn(self, self._now)
+        finally:
+            self._leave()
+
+    def went_well(self) -> None:
+        """A request was answered."""
+        with self._free:
+            is_full = self._under_way >= self.width
+            if is_full and self._now() >= self._calm_until:
+                self._width = min(float(self._most), self._width + self._growth())
+                self._free.notify()
+
+    @contextmanager
+    def aside(self, error: BackendError) -> Iterator[None]:
+        """Inside the block, a request that met `error` is not under way."""
+        with self._free:
+            self._met(error)
+            self._resting += 1
+        self._leave()
+        try:
+            yield
+        finally:
+            with self._free:
+                self._resting -= 1
+            self._enter()
+
+    def _growth(self) -> float:
+        if self._ceiling == float("inf"):
+            return 1.0
+        return FAST if self._width < NEAR * self._ceiling else 1 / self._width
+
+    def _met(self, error: BackendError) -> None:
+        now = self._now()
+        if not isinstance(error, RateLimitError):
+            self._calm_until = now + TROUBLE
+        elif now >= self._quiet_until:
+            self._ceiling = self._width
+            self._width = max(1.0, self._width * SHRINK)
+            self._quiet_until = now + max(DEBOUNCE, error.retry_after or 0.0)
+
+    def _enter(self) -> None:
+        with self._free:
+            while self._under_way >= self.width:
+                self._free.wait()
+            self._under_way += 1
+
+    def _leave(self) -> None:
+        with self._free:
+            self._under_way -= 1
+            self._free.notify()
