@@ -30,6 +30,7 @@ COMMANDS = {
     "models": "List, prepare and delete models.",
     "chat": "Ask a model.",
     "compare": "Ask a base model and its tuned model the same prompts.",
+    "vote": "Choose between answers blind, and see how far a judge agrees.",
     "migrate": "Take an account's jobs, files and metrics along.",
     "rescue": "Store a model's answers while it lives.",
     "doctor": "Say what works here and what does not.",

@@ -1,0 +1,203 @@
+"""Blind voting in a terminal: two answers, one key, the next two.
+
+Every vote is on the disk before the next pair is shown.  Nothing says whose answer is whose.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import click
+
+from ftjobs.cli.pair import View, page
+from ftjobs.evals.result import Comparison, Row, Winner
+from ftjobs.evals.votes import Vote, VoteFile, comparison_id, equal_answers, seats
+from ftjobs.reports.cells import cut
+
+KEYS = "a b better  t tie  s skip  u undo  space more  ? help  q leave"
+HELP = """\
+a        the answer A (the left or upper one) is better
+b        the answer B is better
+t        neither is better
+s        decide on this one another time
+u        take the last choice back, and show it again
+space ↓  show what follows, where it does not fit; ↑ goes back
+p        show the whole of a long prompt, or its end
+e        show what the prompt file expects, or hide it
+q        leave; all choices are kept (Ctrl-C too)"""
+
+FORWARD, BACK = (" ", "\x1b[B", "\x1b[6~", "\x1bOB"), ("\x1b[A", "\x1b[5~", "\x1bOA")
+
+
+@dataclass
+class Booth:
+    """One voter's way through the rows.
+
+    Args:
+        comparison: what is voted on.
+        arm: who is held against the baseline.
+        rows: those that this voter has not voted on, in the order to show them.
+        votes: where choices are kept.
+        voter: who chooses.
+    """
+
+    comparison: Comparison
+    arm: str
+    rows: Sequence[Row]
+    votes: VoteFile
+    voter: str
+    place: int = 0
+    _name: str = ""
+    _past: list[tuple[int, bool, bool]] = field(default_factory=list)  # (place, asked, voted)
+
+    def __post_init__(self) -> None:
+        self._name = comparison_id(self.comparison)
+
+    def run(self) -> None:
+        """Show pair after pair, until the last one or until the voter leaves."""
+        with _left_as_found():
+            while self._step():
+                pass
+        click.clear()
+
+    def _step(self) -> bool:
+        """One pair, or the end; False to leave."""
+        if self.place == len(self.rows):
+            return self._ends()
+        row = self.rows[self.place]
+        if equal_answers(row, self.arm, self.comparison.baseline):
+            self._choose(row, "tie", asked=False)
+            return True
+        return self._ask(row)
+
+    def _ends(self) -> bool:
+        """Ask once more, so that the last choice can be taken back; False to leave."""
+        if not any(asked for _place, asked, _voted in self._past):
+            return False
+        click.clear()
+        click.echo("That was the last pair.  u takes the last choice back, q shows the result.")
+        while (key := _key()) not in ("q", "\r", "\n"):
+            if key == "u":
+                self._undo()
+                return True
+        return False
+
+    def _ask(self, row: Row) -> bool:
+        """Show a pair until a key decides; False to leave."""
+        view = View()
+        arm_first = seats(self._name, row.number, self.comparison.seed)
+        while True:
+            self._draw(row, view, arm_first=arm_first)
+            key = _key()
+            if key in ("a", "b", "t"):
+                self._choose(row, _winner(key, arm_first=arm_first))
+                return True
+            if key == "s":
+                self._past.append((self.place, True, False))
+                self.place += 1
+                return True
+            if key == "q":
+                return False
+            if key == "u":
+                if self._undo():
+                    return True
+                _tell("There is no choice of this session to take back.")
+            elif key == "?":
+                _tell(HELP)
+            else:
+                _look(view, key)
+
+    def _choose(self, row: Row, winner: Winner, *, asked: bool = True) -> None:
+        names = {"arm": self.arm, "baseline": self.comparison.baseline, "voter": self.voter}
+        at = int(time.time())
+        self.votes.add(Vote(comparison=self._name, row=row.number, winner=winner, at=at, **names))
+        self._past.append((self.place, asked, True))
+        self.place += 1
+
+    def _undo(self) -> bool:
+        """Go back to the pair that was asked last; False if there is none."""
+        if not any(asked for _place, asked, _voted in self._past):
+            return False
+        asked = False
+        while not asked:
+            self.place, asked, voted = self._past.pop()
+            if voted:
+                self.votes.take_back()
+        return True
+
+    def _draw(self, row: Row, view: View, *, arm_first: bool) -> None:
+        columns, lines = shutil.get_terminal_size()
+        columns, room = max(columns, 20), max(lines - 3, 4)
+        names = (self.arm, self.comparison.baseline)
+        first, second = (row.answers[name][0] for name in (names if arm_first else names[::-1]))
+        body = page(row, (first, second), view, columns, room)
+        view.top = max(0, min(view.top, len(body) - room))
+        shown = body[view.top : view.top + room]
+        left = len(body) - view.top - len(shown)
+        more = f"   {left} lines follow: space" if left else ""
+        click.clear()
+        click.echo(cut(f"{self.place + 1} of {len(self.rows)}{more}", columns))
+        click.echo("\n".join(shown))
+        click.echo(cut(KEYS, columns), nl=False)
+        sys.stdout.flush()
+
+
+def _winner(key: str, *, arm_first: bool) -> Winner:
+    if key == "t":
+        return "tie"
+    return "arm" if (key == "a") == arm_first else "baseline"
+
+
+def _look(view: View, key: str) -> None:
+    """What keys do that decide nothing."""
+    step = max(shutil.get_terminal_size().lines - 5, 1)
+    if key in FORWARD:
+        view.top += step
+    elif key in BACK:
+        view.top -= step
+    elif key == "p":
+        view.whole_prompt, view.top = not view.whole_prompt, 0
+    elif key == "e":
+        view.expected, view.top = not view.expected, 0
+
+
+def _tell(text: str) -> None:
+    """Show a text until a key is pressed, which does nothing else."""
+    click.clear()
+    click.echo(f"{text}\n\nAny key goes on.")
+    _key()
+
+
+def _key() -> str:
+    """One key, or "" for several at once, such as a paste: those must not vote."""
+    try:
+        key = click.getchar()
+    except EOFError:  # Ctrl-D
+        return "q"
+    return key.lower() if len(key) == 1 else key if key in FORWARD + BACK else ""
+
+
+@contextmanager
+def _left_as_found() -> Iterator[None]:
+    """Let SIGTERM, which may come while a key is read, leave the terminal as it was."""
+    found = termios.tcgetattr(sys.stdin)
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, found)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,79 @@
+"""A prompt and two answers to it, drawn in a terminal side by side, or one under the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from ftjobs.evals.result import Answer, Row
+from ftjobs.reports.cells import clean, pad, wrap
+from ftjobs.schema import ChatMessage
+
+SIDE_BY_SIDE = 70  # columns; narrower, one answer is under the other
+
+
+@dataclass
+class View:
+    """How a pair of answers is looked at: first line shown, and what is unfolded."""
+
+    top: int = 0
+    whole_prompt: bool = False
+    expected: bool = False
+
+
+def page(
+    row: Row, answers: tuple[Answer, Answer], view: View, columns: int, room: int
+) -> list[str]:
+    """A prompt with two answers to it, in lines of at most `columns`.
+
+    Of a prompt that takes more than a third of the `room` (in lines), the end is shown.
+    """
+    prompt = [line for message in row.messages for line in wrap(_told(message), columns)]
+    most = max(room // 3, 2)
+    if len(prompt) > most and not view.whole_prompt:
+        above = len(prompt) - most + 1
+        prompt = [f"… {above} lines of the prompt are above: p shows them", *prompt[above:]]
+    if view.expected:
+        prompt += wrap(f"expected: {clean(row.expected or '(nothing)')}", columns)
+    first, second = map(answered, answers)
+    return [*prompt, *_pair(first, second, columns)]
+
+
+def answered(answer: Answer) -> str:
+    """What an answer says, harmless: its text, the functions it calls, and whether it was cut."""
+    calls = [f"[calls {_called(dict(call))}]" for call in answer.tool_calls]
+    parts = [answer.text.strip("\n"), *calls, "[cut short]" * (answer.finish_reason == "length")]
+    return "\n".join(clean(part) for part in parts if part) or "(no text)"
+
+
+def _called(call: dict[str, object]) -> str:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return str(call)
+    return f"{function.get('name')}({function.get('arguments', '')})"
+
+
+def _pair(first: str, second: str, columns: int) -> Iterator[str]:
+    if columns < SIDE_BY_SIDE:
+        yield from (_rule("A", columns), *wrap(first, columns))
+        yield from (_rule("B", columns), *wrap(second, columns))
+        return
+    half = (columns - 3) // 2
+    yield f"{_rule('A', half)}─┬─{_rule('B', half)}"
+    for left, right in zip_longest(wrap(first, half), wrap(second, half), fillvalue=""):
+        yield f"{pad(left, half)} │ {right}".rstrip()
+
+
+def _rule(name: str, columns: int) -> str:
+    return f"── {name} {'─' * (columns - len(name) - 4)}"
+
+
+def _told(message: ChatMessage) -> str:
+    content = message.content
+    if content is None or isinstance(content, str):
+        text = content or ""
+    else:
+        text = "".join(str(part.get("text", f"({part.get('type')})")) for part in content)
+    calls = "".join(f"[calls {_called(dict(call))}]" for call in message.tool_calls or ())
+    return clean(f"{message.role}: {text}{calls}")
