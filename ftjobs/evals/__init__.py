@@ -1,7 +1,18 @@
-"""Comparing a base model with its tuned model: prompts, graders, the run."""
+"""Comparing models: prompts, arms, graders, judges, statistics, the run."""
 
 from ftjobs.evals import graders
+from ftjobs.evals.arms import Arm, Price
 from ftjobs.evals.prompts import Prompt, read_prompts
-from ftjobs.evals.run import Answer, Comparison, Row, compare
+from ftjobs.evals.result import Comparison, Gate
+from ftjobs.evals.run import compare
 
-__all__ = ["Answer", "Comparison", "Prompt", "Row", "compare", "graders", "read_prompts"]
+__all__ = [
+    "Arm",
+    "Comparison",
+    "Gate",
+    "Price",
+    "Prompt",
+    "compare",
+    "graders",
+    "read_prompts",
+]

@@ -1,145 +1,401 @@
-"""Ask base and tuned model the same prompts, and grade the answers.  Counts and means only."""
+"""A comparison from beginning to end: ask, grade, contrast, judge.
+
+compare(prompts, [Arm("base", …), Arm("tuned", …)], graders=[graders.exact()], ask=Asker(…))
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
-from statistics import fmean
+from statistics import median, quantiles
 
-from ftjobs.backends.base import Backend
 from ftjobs.errors import ConfigError
-from ftjobs.evals.graders import Grader, exact
+from ftjobs.evals import graders as grading
+from ftjobs.evals.arms import GREEDY, Arm, Question
+from ftjobs.evals.asking import Asker, cost_of
+from ftjobs.evals.contrasts import contrasts_of, verdict_of
+from ftjobs.evals.graders.base import Grader, Item, Pair, PairGrader, Reports
+from ftjobs.evals.overfitting import findings
 from ftjobs.evals.prompts import Prompt
-from ftjobs.schema import Sampling
+from ftjobs.evals.result import (
+    Answer,
+    ArmSummary,
+    Bias,
+    Comparison,
+    Gate,
+    Grading,
+    LabelReport,
+    Mark,
+    Preference,
+    Row,
+    Source,
+)
+from ftjobs.evals.wording import power_sentence
 
-GREEDY = Sampling(temperature=0, max_tokens=512)
-"""The likeliest token every time, so that the comparison can be repeated; and an end, since an
-untuned model may never find one."""
+__all__ = ["GREEDY", "compare"]
 
+DISAGREEMENT = 0.2
+"""Share of rows that are taken to come out differently, before anything is known."""
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model said.  `finish_reason` "length" means that it was cut."""
-
-    text: str
-    finish_reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One prompt, both answers, and (base, tuned) by grader where an answer was expected."""
-
-    prompt: Prompt
-    base: Answer
-    tuned: Answer
-    scores: Mapping[str, tuple[float, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Base against tuned, row by row in the order of the prompts."""
-
-    base: str
-    tuned: str
-    sampling: Sampling
-    graders: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-    def graded(self, grader: str) -> int:
-        """How many rows this grader scored: those with an expected answer."""
-        return sum(grader in row.scores for row in self.rows)
-
-    def means(self, grader: str) -> tuple[float, float] | None:
-        """The mean scores of (base, tuned) over the graded rows; None if there are none."""
-        pairs = [row.scores[grader] for row in self.rows if grader in row.scores]
-        return (fmean(b for b, _ in pairs), fmean(t for _, t in pairs)) if pairs else None
+MOST_MISSING = 0.1
+"""Share of rows without both answers beyond which they could decide the verdict."""
 
 
 def compare(
-    backend: Backend,
     prompts: Iterable[Prompt],
+    arms: Sequence[Arm],
     *,
-    base: str,
-    tuned: str | None,
-    graders: Sequence[Grader] | None = None,
-    sampling: Sampling = GREEDY,
-    threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    graders: Sequence[Grader | PairGrader] | None = None,
+    sets: Mapping[str, Iterable[Prompt]] | None = None,
+    samples: int = 1,
+    gate: Gate | None = Gate(),  # noqa: B008 - frozen
+    confidence: float = 0.95,
+    seed: int = 0,
+    ask: Asker | None = None,
+    sources: Sequence[Source] = (),
+    say: Callable[[str], None] = lambda _sentence: None,
+    now: Callable[[], float] = time.time,
 ) -> Comparison:
-    """Ask both models every prompt.
-
-    One model answers everything before the other begins, so that a backend which holds one
-    model at a time changes it once; the tuned one first, since it is the likelier to be missing.
+    """Ask every arm every prompt, grade the answers, and say what follows.
 
     Args:
-        backend: who answers.
-        prompts: what is asked.
-        base: name of the base model.
-        tuned: name of the tuned model; None, which a job has before it succeeds, is an error.
-        graders: scores; `exact()` alone by default.
-        sampling: how answers are drawn; greedily by default.
-        threads: requests under way at once; the backend knows best by default.
-        progress: called with (answers so far, answers in all), perhaps from other threads.
+        prompts: what is asked, and what the verdict is about.
+        arms: the first is the baseline, the second the candidate.
+        graders: scores; `exact()` by default.
+        sets: other prompts by name, such as "train" and "general": they show overfitting and
+            forgetting.
+        samples: answers a prompt and arm; their scores are averaged first.
+        gate: what the candidate has to show; None asks for no verdict.
+        confidence: that of the intervals.
+        seed: of the resampling.
+        ask: how models are asked; without a cache by default.
+        sources: where the prompts came from.
+        say: told in a sentence what can be known before anything is spent.
+        now: Unix seconds.
 
     Raises:
-        ConfigError: there is no prompt or no tuned model, or `sampling.n` is not 1, or two graders
-            share a name.
-        BackendError: a model cannot be asked; what was not yet asked is not asked any more.
+        ConfigError: no prompt, fewer than two arms, a name used twice, a gate that no grader can
+            decide, or several samples that would all be the same.
+        BackendError: a model cannot be asked at all; see `Asker`, which raises more.
     """
-    if tuned is None:
-        raise ConfigError("there is no tuned model: its job has not succeeded")
-    prompts = tuple(prompts)
-    graders = (exact(),) if graders is None else tuple(graders)
-    _check(prompts, graders, sampling)
-    done, total = count(1), 2 * len(prompts)
+    graders = (grading.exact(),) if graders is None else tuple(graders)
+    tasks = _tasks(prompts, sets or {})
+    _check(tasks, arms, graders, samples, gate)
+    ask = Asker() if ask is None else ask
+    _announce(tasks, arms, graders, samples, confidence, ask, say)
+    answers = _answers(tasks, arms, samples, ask)
+    rows = _graded(tasks, arms, graders, answers, ask)
+    found = contrasts_of(rows, arms, graders, confidence=confidence, seed=seed)
+    summaries = tuple(_summary(arm, rows, ask) for arm in arms)
+    warnings = [*_missing(rows), *findings(rows, found, confidence)]
+    decided = None
+    if gate is not None:
+        is_whole = _missing_share(rows, arms[0].name, arms[1].name) <= MOST_MISSING
+        decided = verdict_of(found, summaries, gate, confidence=confidence, is_whole=is_whole)
+    return Comparison(
+        created=int(now()),
+        confidence=confidence,
+        seed=seed,
+        samples=samples,
+        sources=tuple(sources),
+        arms=summaries,
+        graders=tuple(_grading(grader) for grader in graders),
+        rows=rows,
+        contrasts=found,
+        verdict=decided,
+        biases=tuple(_biases(graders, rows, arms)),
+        labels=tuple(_labels(graders, tasks, arms, answers)),
+        warnings=tuple(warnings),
+    )
 
-    def ask(model: str, prompt: Prompt) -> Answer:
-        completion = backend.complete(model, prompt.messages, sampling=sampling)
-        reason = completion.choices[0].finish_reason if completion.choices else None
-        if progress is not None:
-            progress(next(done), total)
-        return Answer(completion.text, reason)
 
-    threads = threads or backend.capabilities.requests_at_once
-    tuned_answers, base_answers = _ask_all(ask, (tuned, base), prompts, threads)
-    rows = map(_row(graders), prompts, base_answers, tuned_answers)
-    return Comparison(base, tuned, sampling, tuple(g.name for g in graders), tuple(rows))
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A prompt and the set it is of."""
+
+    set: str
+    prompt: Prompt
 
 
-def _check(prompts: Sequence[Prompt], graders: Sequence[Grader], sampling: Sampling) -> None:
-    if not prompts:
+_Answers = Mapping[tuple[int, str], tuple[Answer, ...]]
+"""By the task's place and the arm's name."""
+
+
+def _tasks(prompts: Iterable[Prompt], sets: Mapping[str, Iterable[Prompt]]) -> list[_Task]:
+    return [_Task(name, prompt) for name, each in {"": prompts, **sets}.items() for prompt in each]
+
+
+def _check(
+    tasks: Sequence[_Task],
+    arms: Sequence[Arm],
+    graders: Sequence[Grader | PairGrader],
+    samples: int,
+    gate: Gate | None,
+) -> None:
+    if not any(task.set == "" for task in tasks):
         raise ConfigError("there is no prompt to compare on")
-    if sampling.n != 1:
-        raise ConfigError(f"sampling.n is {sampling.n}: a comparison takes one answer a prompt")
-    names = [grader.name for grader in graders]
+    if len(arms) < 2:
+        raise ConfigError("a comparison takes two arms at least: a baseline and a candidate")
+    _require_unique("arms", [arm.name for arm in arms])
+    _require_unique("graders", [grader.name for grader in graders])
+    if gate is not None and gate.grader is not None:
+        known = [grader.name for grader in graders]
+        if gate.grader not in known:
+            raise ConfigError(
+                f"the gate's grader {gate.grader!r} is not asked for",
+                hint=f"There are: {', '.join(known) or 'none'}.",
+            )
+    for arm in arms:
+        if samples > 1 and arm.backend is not None and arm.sampling.temperature == 0:
+            raise ConfigError(
+                f"arm {arm.name}: {samples} answers at temperature 0 are one answer",
+                hint="Choose a temperature above 0, or one sample.",
+            )
+
+
+def _require_unique(what: str, names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
-        raise ConfigError(f"two graders share a name: {', '.join(names)}")
+        raise ConfigError(f"two {what} share a name: {', '.join(names)}")
 
 
-def _ask_all(
-    ask: Callable[[str, Prompt], Answer],
-    models: Sequence[str],
-    prompts: Sequence[Prompt],
-    threads: int,
-) -> list[list[Answer]]:
-    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="ftjobs-compare") as pool:
-        try:
-            return [list(pool.map(ask, [model] * len(prompts), prompts)) for model in models]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+# --- asking -----------------------------------------------------------------------------------
 
 
-def _row(graders: Sequence[Grader]) -> Callable[[Prompt, Answer, Answer], Row]:
-    def row(prompt: Prompt, base: Answer, tuned: Answer) -> Row:
-        wanted = prompt.expected
-        scores = {
-            grader.name: (grader(base.text, wanted), grader(tuned.text, wanted))
-            for grader in graders
-            if wanted is not None
-        }
-        return Row(prompt, base, tuned, scores)
+def _announce(
+    tasks: Sequence[_Task],
+    arms: Sequence[Arm],
+    graders: Sequence[Grader | PairGrader],
+    samples: int,
+    confidence: float,
+    ask: Asker,
+    say: Callable[[str], None],
+) -> None:
+    """Say what so many rows can show, and what it will take, before anything is spent."""
+    from ftjobs.evals.statistics import detectable
 
-    return row
+    own = [task.prompt for task in tasks if task.set == ""]
+    is_judged = any(isinstance(grader, PairGrader) for grader in graders)
+    n = sum(is_judged or prompt.expected is not None or prompt.calls is not None for prompt in own)
+    if n:
+        least = detectable(n, disagreement=DISAGREEMENT, alpha=1 - confidence)
+        say(power_sentence(n, least, disagreement=DISAGREEMENT, confidence=confidence))
+    wanted = [q for task in tasks for q in _questions(task, arms, samples)]
+    missing, usd = ask.most(wanted)
+    known = f", {len(wanted) - missing:,} of them known already" if missing < len(wanted) else ""
+    cost = f", at most ${usd:,.2f} for those to be asked" if usd else ""
+    say(f"{len(wanted):,} answers are wanted{known}{cost}")
+
+
+def _questions(task: _Task, arms: Sequence[Arm], samples: int) -> Iterator[Question]:
+    for arm in arms:
+        for sample in range(samples):
+            if arm.backend is not None:
+                yield _question(task.prompt, arm, sample)
+
+
+def _question(prompt: Prompt, arm: Arm, sample: int) -> Question:
+    assert arm.backend is not None  # noqa: S101 - for the type checker; asked by the caller
+    sampling = arm.sampling.model_copy(update={"n": 1})
+    if sampling.seed is not None and sample:  # or it would be the first answer again
+        sampling = sampling.model_copy(update={"seed": (sampling.seed + sample) % 2**63})
+    return Question(
+        backend=arm.backend,
+        model=arm.model,
+        messages=arm.messages(prompt),
+        who=_account(arm),
+        sampling=sampling,
+        sample=sample,
+        tools=prompt.tools,
+        price=arm.price,
+    )
+
+
+def _account(arm: Arm) -> str:
+    return f"arm {arm.name}"
+
+
+def _answers(tasks: Sequence[_Task], arms: Sequence[Arm], samples: int, ask: Asker) -> _Answers:
+    # Prompt by prompt, so that what a run leaves behind when it is stopped are whole rows.
+    wanted = [q for task in tasks for q in _questions(task, arms, samples)]
+    came = iter(ask(wanted))
+    answers = {}
+    for place, task in enumerate(tasks):
+        for arm in arms:
+            if arm.backend is None:
+                answers[place, arm.name] = _stored(task.prompt, arm, samples)
+            else:
+                answers[place, arm.name] = tuple(next(came) for _ in range(samples))
+    return answers
+
+
+def _stored(prompt: Prompt, arm: Arm, samples: int) -> tuple[Answer, ...]:
+    found = [arm.stored_answer(prompt, sample) for sample in range(samples)]
+    kept = tuple(answer for answer in found if answer is not None)
+    return kept or (Answer(failure="no stored answer to this prompt"),)
+
+
+# --- grading ----------------------------------------------------------------------------------
+
+
+def _graded(
+    tasks: Sequence[_Task],
+    arms: Sequence[Arm],
+    graders: Sequence[Grader | PairGrader],
+    answers: _Answers,
+    ask: Asker,
+) -> tuple[Row, ...]:
+    marks = {g.name: _marks(g, tasks, arms, answers, ask) for g in graders if isinstance(g, Grader)}
+    choices = {
+        g.name: _preferences(g, tasks, arms, answers, ask)
+        for g in graders
+        if isinstance(g, PairGrader)
+    }
+    return tuple(
+        Row(
+            number=place + 1,
+            set=task.set,
+            line=task.prompt.line,
+            messages=task.prompt.messages,
+            expected=task.prompt.expected,
+            tags=task.prompt.tags,
+            cluster=task.prompt.cluster,
+            answers={arm.name: answers[place, arm.name] for arm in arms},
+            marks={
+                name: {a.name: each[place, a.name] for a in arms} for name, each in marks.items()
+            },
+            preferences={
+                name: {arm.name: each[place, arm.name] for arm in arms[1:]}
+                for name, each in choices.items()
+            },
+        )
+        for place, task in enumerate(tasks)
+    )
+
+
+def _marks(
+    grader: Grader, tasks: Sequence[_Task], arms: Sequence[Arm], answers: _Answers, ask: Asker
+) -> dict[tuple[int, str], tuple[Mark, ...]]:
+    items = [
+        Item(task.prompt, answer, arm)
+        for place, task in enumerate(tasks)
+        for arm in arms
+        for answer in answers[place, arm.name]
+    ]
+    came = iter(grader.grade([item for item in items if not item.answer.failure], ask))
+    return {
+        (place, arm.name): tuple(
+            Mark(score=None, note=answer.failure) if answer.failure else next(came)
+            for answer in answers[place, arm.name]
+        )
+        for place in range(len(tasks))
+        for arm in arms
+    }
+
+
+def _preferences(
+    grader: PairGrader, tasks: Sequence[_Task], arms: Sequence[Arm], answers: _Answers, ask: Asker
+) -> dict[tuple[int, str], tuple[Preference, ...]]:
+    """Each answer against the baseline's of the same sample, by place and arm."""
+    pairs = {
+        (place, arm.name): [
+            Pair(task.prompt, mine, other, arm, arms[0])
+            for mine, other in zip(
+                answers[place, arm.name], answers[place, arms[0].name], strict=False
+            )
+        ]
+        for place, task in enumerate(tasks)
+        for arm in arms[1:]
+    }
+    whole = [pair for each in pairs.values() for pair in each if _is_whole(pair)]
+    came = iter(grader.prefer(whole, ask))
+    nothing = Preference(arm_first=None, baseline_first=None, notes=("no answer", "no answer"))
+    return {
+        where: tuple(next(came) if _is_whole(pair) else nothing for pair in each)
+        for where, each in pairs.items()
+    }
+
+
+def _is_whole(pair: Pair) -> bool:
+    return not (pair.answer.failure or pair.baseline.failure)
+
+
+def _grading(grader: Grader | PairGrader) -> Grading:
+    kind = grader.kind if isinstance(grader, Grader) else "preference"
+    return Grading(name=grader.name, kind=kind, about=grader.about)
+
+
+# --- what it took, and what is to be known about it ---------------------------------------------
+
+
+def _summary(arm: Arm, rows: Sequence[Row], ask: Asker) -> ArmSummary:
+    given = [answer for row in rows for answer in row.answers[arm.name] if not answer.failure]
+    usages = [answer.usage for answer in given]
+    costs = [cost_of(usage, arm.price) for usage in usages]
+    seconds = [answer.seconds for answer in given if answer.seconds is not None]
+    return ArmSummary(
+        name=arm.name,
+        model=arm.model,
+        backend="" if arm.backend is None else arm.backend.name,
+        sampling=arm.sampling,
+        traits=arm.traits(),
+        answers=len(given),
+        asked=ask.spent[_account(arm)].asked,
+        failures=sum(bool(answer.failure) for row in rows for answer in row.answers[arm.name]),
+        tokens_read=sum(usage.prompt_tokens for usage in usages if usage),
+        tokens_written=sum(usage.completion_tokens for usage in usages if usage),
+        usd=None if not costs or None in costs else sum(cost or 0.0 for cost in costs),
+        seconds=_latency(seconds),
+    )
+
+
+def _latency(seconds: Sequence[float]) -> tuple[float, float] | None:
+    if len(seconds) < 2:
+        return (seconds[0], seconds[0]) if seconds else None
+    return median(seconds), quantiles(seconds, n=20, method="inclusive")[-1]
+
+
+def _missing(rows: Sequence[Row]) -> Iterator[str]:
+    failed = [a.failure for row in rows for each in row.answers.values() for a in each if a.failure]
+    if failed:
+        yield (
+            f"{len(failed):,} answers could not be had, and their rows are left out; the first: "
+            f"{failed[0]}. Run it again to ask only those"
+        )
+
+
+def _missing_share(rows: Sequence[Row], *arms: str) -> float:
+    own = [row for row in rows if row.set == ""]
+    lacking = sum(any(a.failure for arm in arms for a in row.answers[arm]) for row in own)
+    return lacking / len(own)
+
+
+def _biases(
+    graders: Sequence[Grader | PairGrader], rows: Sequence[Row], arms: Sequence[Arm]
+) -> Iterator[Bias]:
+    for grader in graders:
+        find = getattr(grader, "biases", None)
+        if find is not None:
+            yield from find(rows, arms)
+
+
+def _labels(
+    graders: Sequence[Grader | PairGrader],
+    tasks: Sequence[_Task],
+    arms: Sequence[Arm],
+    answers: _Answers,
+) -> Iterator[LabelReport]:
+    for grader in graders:
+        if not isinstance(grader, Reports):
+            continue
+        for name in dict.fromkeys(task.set for task in tasks):
+            for arm in arms:
+                items = [
+                    Item(task.prompt, answer, arm)
+                    for place, task in enumerate(tasks)
+                    for answer in answers[place, arm.name]
+                    if task.set == name and not answer.failure
+                ]
+                report = grader.report(items)
+                if report is not None:
+                    yield report.model_copy(update={"arm": arm.name, "set": name})
