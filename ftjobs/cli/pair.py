@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from ftjobs.evals.result import Answer, Row
-from ftjobs.reports.cells import clean, pad, wrap
+from ftjobs.reports.cells import clean, cut, pad, width, wrap
 from ftjobs.schema import ChatMessage
 
 SIDE_BY_SIDE = 70  # columns; narrower, one answer is under the other
@@ -54,19 +54,35 @@ def _called(call: dict[str, object]) -> str:
     return f"{function.get('name')}({function.get('arguments', '')})"
 
 
+def abreast(names: Sequence[str], texts: Sequence[Sequence[str]], columns: int) -> Iterator[str]:
+    """Lines of several texts beside each other, under their names.
+
+    A text is lines that fit `column_width`.
+    """
+    each = column_width(len(texts), columns)
+    yield "─┬─".join(rule(name, each) for name in names)
+    for line in zip_longest(*texts, fillvalue=""):
+        yield " │ ".join(pad(cell, each) for cell in line).rstrip()
+
+
+def column_width(count: int, columns: int) -> int:
+    """Columns of each of `count` texts that share a line."""
+    return (columns - 3 * (count - 1)) // count
+
+
+def rule(name: str, columns: int) -> str:
+    """A line with a name in it."""
+    name = cut(name, max(columns - 6, 1))
+    return f"── {name} {'─' * (columns - width(name) - 4)}"
+
+
 def _pair(first: str, second: str, columns: int) -> Iterator[str]:
     if columns < SIDE_BY_SIDE:
-        yield from (_rule("A", columns), *wrap(first, columns))
-        yield from (_rule("B", columns), *wrap(second, columns))
-        return
-    half = (columns - 3) // 2
-    yield f"{_rule('A', half)}─┬─{_rule('B', half)}"
-    for left, right in zip_longest(wrap(first, half), wrap(second, half), fillvalue=""):
-        yield f"{pad(left, half)} │ {right}".rstrip()
-
-
-def _rule(name: str, columns: int) -> str:
-    return f"── {name} {'─' * (columns - len(name) - 4)}"
+        yield from (rule("A", columns), *wrap(first, columns))
+        yield from (rule("B", columns), *wrap(second, columns))
+    else:
+        each = column_width(2, columns)
+        yield from abreast(("A", "B"), (wrap(first, each), wrap(second, each)), columns)
 
 
 def _told(message: ChatMessage) -> str:
