@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.errors import ConfigError
-from ftjobs.jobs.jobfile import KEYS, Budget, Data, Evaluation, JobFile, dumps, parse_job, read_job
+from ftjobs.jobs.evaluation import ArmTable, GateTable, JudgeTable
+from ftjobs.jobs.jobfile import Budget, Data, Evaluation, JobFile, dumps, parse_job, read_job
+from ftjobs.jobs.tables import keys
 from ftjobs.schema import Hyperparameters, JobSpec
 
 LEAST = 'model = "m"\n[data]\ntrain = "t"\n'
@@ -107,8 +109,9 @@ def test_errors_name_file_and_key(text: str, words: str, hint: str) -> None:
 def test_every_field_of_a_job_is_a_key() -> None:
     """A field that JobSpec grows is one that can be written down."""
     fields = set(JobSpec.model_fields) - {"training_file", "validation_file"}
-    assert fields <= set(KEYS)
-    assert {f"hyperparameters.{name}" for name in Hyperparameters.model_fields} <= set(KEYS)
+    known = {".".join(key) for key in keys(JobFile)}
+    assert fields <= known
+    assert {f"hyperparameters.{name}" for name in Hyperparameters.model_fields} <= known
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -156,6 +159,7 @@ def test_a_path_in_the_users_own_folder(folder: Path, monkeypatch: pytest.Monkey
         ("data.train", "x" * 5000),
         ("data.validation", "nowhere.jsonl"),
         ("evaluation.prompts", "nowhere.jsonl"),
+        ("evaluation.prompts", "jobs"),
     ],
 )
 def test_paths_have_to_lead_somewhere(folder: Path, key: str, path: str) -> None:
@@ -194,6 +198,58 @@ def test_a_byte_order_mark_is_no_part_of_the_file(folder: Path) -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 paths = texts.filter(lambda text: "\0" not in text).map(Path)
 numbers = st.floats(min_value=1e-300, max_value=1, exclude_min=True)
+prices = st.none() | st.tuples(st.floats(0, 1e6), st.floats(0, 1e6))
+drawn = st.fixed_dictionaries(
+    {},
+    optional={
+        "temperature": st.floats(0, 2),
+        "max_tokens": st.integers(1, 9),
+        "stop": st.lists(texts, max_size=4).map(tuple),
+        "seed": st.integers(0, 2**63 - 1),
+    },
+)
+
+
+@st.composite
+def arms(draw: st.DrawFn) -> ArmTable:
+    """An arm that is asked, or one whose answers are stored."""
+    asked = st.fixed_dictionaries(
+        {},
+        optional={
+            "backend": texts,
+            "price": prices,
+            "system": texts,
+            "examples": paths,
+            "documents": paths,
+        },
+    )
+    own = draw(asked | st.fixed_dictionaries({"answers": paths}))
+    return ArmTable.model_validate({**draw(drawn), **own})
+
+
+judges = st.builds(
+    lambda model, rubric, price, drawn: JudgeTable.model_validate(
+        {"model": model, "rubric": rubric, "price": price, **drawn}
+    ),
+    texts,
+    st.none() | paths,
+    prices,
+    drawn,
+)
+names = st.text(string.ascii_letters + " .-テスト", min_size=1, max_size=9)
+evaluations = st.builds(
+    Evaluation,
+    prompts=st.none() | paths,
+    graders=st.lists(texts, max_size=3).map(tuple),
+    base=st.none() | texts,
+    sets=st.dictionaries(names, paths, max_size=2),
+    arms=st.dictionaries(names, arms(), max_size=3),
+    judge=st.none() | judges,
+    gate=st.builds(GateTable, rule=st.sampled_from(["better", "non-inferior"]), margin=numbers),
+    samples=st.none() | st.integers(1, 128),
+    cluster_by=st.none() | texts,
+    max_cost=st.none() | st.floats(0, 1e12),
+)
 jobs = st.builds(
     JobFile,
     backend=st.none() | texts,
@@ -211,9 +267,7 @@ jobs = st.builds(
     ),
     metadata=st.dictionaries(texts, texts, max_size=16),
     budget=st.builds(Budget, max_cost=st.none() | st.floats(0, 1e12)),
-    evaluation=st.builds(
-        Evaluation, prompts=st.none() | paths, graders=st.lists(texts, max_size=3).map(tuple)
-    ),
+    evaluation=evaluations,
 )
 
 
