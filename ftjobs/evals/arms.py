@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftjobs.backends.base import Backend
-from ftjobs.evals.prompts import Prompt
+from ftjobs.errors import ConfigError
+from ftjobs.evals.promptrow import Prompt
 from ftjobs.evals.result import Answer
 from ftjobs.schema import ChatMessage, Sampling
+
+if TYPE_CHECKING:
+    from ftjobs.evals.retrieval import Documents
+    from ftjobs.evals.stored import Stored
 
 __all__ = ["GREEDY", "Arm", "Ask", "Price", "Question"]
 
@@ -65,8 +70,14 @@ class Arm:
         backend: where it is; None where all its answers are stored.
         sampling: how answers are drawn; greedily by default.
         system: a system message; it replaces the prompt's own.
-        examples: prompts with their expected answers, shown before the question.
+        examples: prompts with their expected answers, shown before the question, without their
+            system messages.  One that is the question itself is not shown with it.
         price: what it costs.
+        documents: what is searched for passages that go before the question.
+        stored: answers that were given before; nobody is asked.
+
+    Raises:
+        ConfigError: an example cannot be shown: no answer is expected, or a function call is.
     """
 
     name: str
@@ -76,17 +87,58 @@ class Arm:
     system: str | None = None
     examples: tuple[Prompt, ...] = ()
     price: Price | None = None
+    documents: Documents | None = None
+    stored: Stored | None = None
+
+    def __post_init__(self) -> None:
+        for example in self.examples:
+            if example.calls:
+                reason = "calls functions, and nobody knows what they returned"
+            elif example.expected is None:
+                reason = "has no expected answer"
+            else:
+                continue
+            place = "" if example.line is None else f" in line {example.line}"
+            raise ConfigError(
+                f"{self.name}: the example{place} {reason}", hint="Leave it out of the examples."
+            )
 
     def messages(self, prompt: Prompt) -> tuple[ChatMessage, ...]:
-        """What the model is sent for a prompt."""
-        own = prompt.messages
-        start = [message for message in own if message.role in ("system", "developer")]
+        """What the model is sent for a prompt; the same for the same prompt, always."""
+        start = [message for message in prompt.messages if _is_system(message)]
         if self.system is not None:
             start = [ChatMessage(role="system", content=self.system)]
-        rest = [message for message in own if message.role not in ("system", "developer")]
-        return (*start, *self._shown(), *rest)
+        asked = _without_system(prompt)
+        shown = list(self._shown(asked))
+        if self.documents is not None:
+            asked = self.documents.shown(asked)
+        return (*start, *shown, *asked)
 
-    def _shown(self) -> Iterator[ChatMessage]:
+    def stored_answer(self, prompt: Prompt, sample: int = 0) -> Answer | None:
+        """The stored answer to a prompt; None where there is none, or nothing is stored."""
+        return None if self.stored is None else self.stored.find(self.messages(prompt), sample)
+
+    def traits(self) -> tuple[str, ...]:
+        """What sets it apart beside its model and its sampling, in words."""
+        count = len(self.examples)
+        found = [
+            self.system is not None and f"system prompt ({len(self.system):,} characters)",
+            count and f"{count:,} example{'' if count == 1 else 's'}",
+            self.documents is not None and self.documents.about(),
+            self.stored is not None and f"stored answers ({self.stored.name})",
+        ]
+        return tuple(trait for trait in found if isinstance(trait, str))
+
+    def _shown(self, asked: tuple[ChatMessage, ...]) -> Iterator[ChatMessage]:
         for example in self.examples:
-            yield from (m for m in example.messages if m.role not in ("system", "developer"))
-            yield ChatMessage(role="assistant", content=example.expected)
+            if (messages := _without_system(example)) != asked:
+                yield from messages
+                yield ChatMessage(role="assistant", content=example.expected)
+
+
+def _is_system(message: ChatMessage) -> bool:
+    return message.role in ("system", "developer")
+
+
+def _without_system(prompt: Prompt) -> tuple[ChatMessage, ...]:
+    return tuple(message for message in prompt.messages if not _is_system(message))

@@ -1,0 +1,235 @@
+"""A folder of documents → passages of about 800 characters, always the same ones.
+
+Read are text (.txt, .rst), Markdown (.md, .markdown), HTML (.html, .htm; its text alone) and
+JSON Lines (.jsonl), of which each line is a passage: its `text` or `content`, or the turns of a
+chat example, so that a training file can be searched instead of trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+from ftjobs.disk import readable, stamp_of
+from ftjobs.errors import ConfigError, DatasetError
+from ftjobs.evals.promptrow import WrongRow, prompt_of
+from ftjobs.evals.prompts import rows_in
+
+__all__ = ["ENDINGS", "LENGTH", "Passage", "cut", "read_passages"]
+
+LENGTH = 800
+"""Characters of a passage at most; a heading stays with what follows it, and comes on top."""
+
+MOST_BYTES = 32 * 2**20
+MOST_FILES = 10_000
+ENDINGS = (".txt", ".rst", ".md", ".markdown", ".html", ".htm", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document.
+
+    `name` is the document's path within the folder; `question` is what a chat example asks.
+    """
+
+    name: str
+    text: str
+    question: str | None = None
+
+
+def read_passages(place: str | Path) -> tuple[list[Passage], int]:
+    """The passages of a folder or of one file, in the order of their names, and of how many files.
+
+    Hidden files and folders are left out, as are files of other kinds, those that hold zero
+    bytes, and links that lead out of the folder.
+
+    Raises:
+        ConfigError: there is no such place or no text in it, it is too large, or a file cannot
+            be read or is not UTF-8.
+        DatasetError: a line of a .jsonl file is no document.
+    """
+    place = Path(place)
+    found: list[Passage] = []
+    files = size = 0
+    for path, name in _files(place):
+        size += stamp_of(path)[0]
+        if size > MOST_BYTES:
+            raise ConfigError(
+                f"{place}: more than {MOST_BYTES // 2**20} MiB of documents",
+                hint="Give a folder with only what the questions are about.",
+            )
+        passages = _passages(path, name)
+        files += bool(passages)
+        found += passages
+    if not found:
+        kinds = ", ".join(ENDINGS)
+        raise ConfigError(f"{place}: no document with a text in it", hint=f"Read are {kinds}.")
+    return found, files
+
+
+def _files(place: Path) -> Iterator[tuple[Path, str]]:
+    """Each document with its name, in an order that no file system decides."""
+    if place.is_file():
+        yield place, _printable(place.name)
+        return
+    if not place.is_dir():
+        raise ConfigError(f"{place}: no such folder", hint="Name a folder of documents.")
+    paths = sorted(_inside(place), key=lambda path: path.relative_to(place).parts)
+    for path in paths:
+        yield path, _printable(path.relative_to(place).as_posix())
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    count = 0
+    root = folder.resolve()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if name.startswith(".") or path.suffix.lower() not in ENDINGS:
+                continue
+            if not path.is_file() or not path.resolve().is_relative_to(root):
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise ConfigError(f"{folder}: more than {MOST_FILES:,} documents")
+            yield path
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in name)
+
+
+# --- kinds of documents -----------------------------------------------------------------------
+
+
+def _passages(path: Path, name: str) -> list[Passage]:
+    if path.suffix.lower() == ".jsonl":
+        return list(_rows(path, name))
+    with readable(path):
+        data = path.read_bytes()
+    if b"\0" in data:
+        return []
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8", hint="Save it as UTF-8, or leave it out.") from None
+    if path.suffix.lower() in (".html", ".htm"):
+        text = _text_of_html(text)
+    return [Passage(name, piece) for piece in cut(text)]
+
+
+def _rows(path: Path, name: str) -> Iterator[Passage]:
+    for line, row in rows_in(path):
+        if isinstance(row, WrongRow):
+            raise DatasetError(f"{path}:{line}: {row.args[0]}")
+        plain = next((row[key] for key in ("text", "content") if isinstance(row.get(key), str)), "")
+        if plain.strip():
+            yield Passage(name, plain.strip())
+            continue
+        try:
+            prompt = prompt_of(row, line)
+        except WrongRow as wrong:
+            raise DatasetError(
+                f"{path}:{line}: {wrong.args[0]}",
+                hint='A line is {"text": "..."}, or an example of a chat dataset.',
+            ) from None
+        turns = [*(m for m in prompt.messages if m.role not in ("system", "developer"))]
+        said = [f"{m.role}: {_words(m.content)}" for m in turns]
+        said += [f"assistant: {prompt.expected}"] if prompt.expected else []
+        yield Passage(name, "\n".join(said), prompt.question)
+
+
+def _words(content: object) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+class _Text(HTMLParser):
+    """The text of a page; elements that break lines become empty lines."""
+
+    SILENT = frozenset({"script", "style", "noscript", "template", "svg"})
+    INLINE = frozenset(
+        {"a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "kbd", "mark", "q"}
+        | {"ruby", "s", "samp", "small", "span", "strong", "sub", "sup", "u", "var", "wbr"}
+    )
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+        self._silent = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - its signature
+        self._silent += tag in self.SILENT
+        self._break(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._silent = max(0, self._silent - (tag in self.SILENT))
+        self._break(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.pieces.append(" ".join(f"<{data}>".split())[1:-1])
+
+    def _break(self, tag: str) -> None:
+        if tag not in self.INLINE:
+            self.pieces.append("\n" if tag in ("br", "li", "tr", "td", "th") else "\n\n")
+
+
+def _text_of_html(page: str) -> str:
+    reader = _Text()
+    reader.feed(page)
+    reader.close()
+    return "".join(reader.pieces)
+
+
+# --- cutting ----------------------------------------------------------------------------------
+
+_PARAGRAPHS = re.compile(r"\n\s*\n")
+_SENTENCE = re.compile(r".+?(?:[.!?](?=\s)|[。！？\n]|\Z)\s*", re.DOTALL)
+
+
+def cut(text: str) -> Iterator[str]:
+    """The passages of a text: whole paragraphs where they fit, else sentences, else characters."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    paragraphs = (part.strip() for part in _PARAGRAPHS.split(text))
+    pieces = (piece for part in paragraphs if part for piece in _short(part))
+    pack: list[str] = []
+    for piece in pieces:
+        if _length([*pack, piece]) > LENGTH and not all(map(_is_heading, pack)):
+            heading = [pack.pop()] if _is_heading(pack[-1]) else []
+            yield "\n\n".join(pack)
+            pack = heading
+        pack.append(piece)
+    if pack:
+        yield "\n\n".join(pack)
+
+
+def _length(pack: Sequence[str]) -> int:
+    return sum(map(len, pack)) + 2 * len(pack) - 2
+
+
+def _is_heading(piece: str) -> bool:
+    return piece.startswith("#") and "\n" not in piece
+
+
+def _short(paragraph: str) -> Iterator[str]:
+    """A paragraph as pieces of at most `LENGTH` characters."""
+    if len(paragraph) <= LENGTH:
+        yield paragraph
+        return
+    pack = ""
+    for sentence in _SENTENCE.findall(paragraph):
+        if len(pack) + len(sentence.rstrip()) > LENGTH and pack:
+            yield pack.rstrip()
+            pack = ""
+        pack += sentence
+        while len(pack.rstrip()) > LENGTH:
+            yield pack[:LENGTH]
+            pack = pack[LENGTH:]
+    if pack.strip():
+        yield pack.rstrip()
