@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
 from ftjobs.client import Client
 from ftjobs.jobs.ledger import Ledger
+from tests.cli.terminal import Open, Terminal
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 TRAIN = str(DATASETS / "support/train.jsonl")
@@ -66,3 +67,30 @@ def run(backend: FakeBackend, capsys: pytest.CaptureFixture[str]) -> Run:
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands rest between looks; a scripted job needs none."""
     monkeypatch.setattr("ftjobs.jobs.watch.SHORTEST", 0.001)
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in ("PATH", "VIRTUAL_ENV") if name in os.environ}
+    return {
+        **passed,
+        "HOME": str(tmp_path),
+        "FTJOBS_HOME": str(tmp_path / "home"),
+        "CANCELLED": str(tmp_path / "cancelled"),
+        "TERM": "xterm-256color",
+        "PYTHONUTF8": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+
+
+@pytest.fixture
+def terminal(environ: dict[str, str]) -> Iterator[Open]:
+    opened: list[Terminal] = []
+
+    def start(*args: str, **size: int) -> Terminal:
+        opened.append(Terminal(*args, environ=environ, **size))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()

@@ -2,112 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
+from tests.cli.terminal import PROGRAM, Open
 
-PROGRAM = Path(__file__).parent / "program.py"
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
-
-
-class Terminal:
-    """A program on a pseudo-terminal of its own, in its own session."""
-
-    def __init__(self, *args: str, environ: dict[str, str], rows: int = 24) -> None:
-        self.fd, child = pty.openpty()
-        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *args],
-            stdin=child,
-            stdout=child,
-            stderr=child,
-            env=environ,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        os.close(child)
-        self.shown = ""
-
-    def read_until(self, text: str, seconds: float = 30) -> None:
-        """Read until `text` was shown since the last call of `type`."""
-        end = time.monotonic() + seconds
-        while text not in self.shown:
-            assert self._read(end), f"{text!r} never came: {self.shown!r}"
-
-    def read_until_prompt(self) -> None:
-        """Read until the program waits for a line: only then are keys safe from Ctrl-C's flush."""
-        end = time.monotonic() + 30
-        while not self.shown.endswith("> "):
-            assert self._read(end), f"no prompt: {self.shown!r}"
-
-    def type(self, text: str) -> None:
-        """Press keys."""
-        self.shown = ""
-        os.write(self.fd, text.encode())
-
-    def wait(self) -> int:
-        """The exit code, once everything was read."""
-        end = time.monotonic() + 30
-        while self._read(end):
-            pass
-        return self.process.wait(30)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.fd)
-
-    def _read(self, end: float) -> bool:
-        if not select.select([self.fd], [], [], max(0, end - time.monotonic()))[0]:
-            return False
-        try:
-            data = os.read(self.fd, 65536)
-        except OSError:  # Linux: the other side is closed
-            return False
-        self.shown += data.decode(errors="replace")
-        return bool(data)
-
-
-Open = Callable[..., Terminal]
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    passed = {name: os.environ[name] for name in ("PATH", "VIRTUAL_ENV") if name in os.environ}
-    return {
-        **passed,
-        "HOME": str(tmp_path),
-        "FTJOBS_HOME": str(tmp_path / "home"),
-        "CANCELLED": str(tmp_path / "cancelled"),
-        "TERM": "xterm-256color",
-        "PYTHONUTF8": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-
-
-@pytest.fixture
-def terminal(environ: dict[str, str]) -> Iterator[Open]:
-    opened: list[Terminal] = []
-
-    def start(*args: str) -> Terminal:
-        opened.append(Terminal(*args, environ=environ))
-        return opened[-1]
-
-    yield start
-    for one in opened:
-        one.close()
 
 
 def test_ctrl_c_detaches_and_says_how_to_come_back(terminal: Open, environ: dict[str, str]) -> None:

@@ -43,7 +43,7 @@ from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watch import Tick
 from ftjobs.schema import IDENTITY, Event, Job
 from tests.cli.conftest import TRAIN, Run
-from tests.cli.test_terminal import PROGRAM
+from tests.cli.terminal import PROGRAM
 from tests.jobs import test_webhook as webhooks
 
 
