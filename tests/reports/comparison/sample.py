@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from math import sqrt
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from ftjobs.evals.result import (
     Answer,
@@ -31,6 +31,7 @@ from ftjobs.evals.result import (
     Verdict,
     Winner,
 )
+from ftjobs.evals.wording import verdict_sentence
 from ftjobs.schema import ChatMessage, Sampling, Usage
 
 ARMS = ("base", "tuned", "rag")
@@ -210,7 +211,7 @@ def comparison(**changes: Any) -> Comparison:
             "2 answers were cut at 512 tokens.",
         ),
     }
-    fields["verdict"] = _verdict(fields["contrasts"])
+    fields["verdict"] = _verdict(fields["contrasts"], fields["arms"])
     return Comparison(**(fields | changes))
 
 
@@ -225,7 +226,7 @@ def many(count: int, *, answer: str = "An answer of some length, as they are.") 
         graders=(Grading(name="exact", kind="binary"),),
         rows=rows,
         contrasts=contrasts,
-        verdict=_verdict(contrasts),
+        verdict=_verdict(contrasts, arms),
     )
 
 
@@ -487,14 +488,11 @@ def _contrast(rows: Sequence[Row], grader: str, kind: Kind, arm: str, name: str)
     )
 
 
-def _verdict(contrasts: Sequence[Contrast]) -> Verdict:
+def _verdict(contrasts: Sequence[Contrast], arms: Sequence[ArmSummary]) -> Verdict:
     of = contrasts[0]
+    word: Literal["pass", "fail", "inconclusive"]
     word = "pass" if of.low > 0 else "fail" if of.high < 0 else "inconclusive"
-    sentence = (
-        f"tuned against base on exact: {100 * of.difference:+.1f} points, 95 % CI "
-        f"{100 * of.low:+.1f} to {100 * of.high:+.1f}, n = {of.n}, p = {of.p:.2f}; "
-        "0.6× cost, 1.2× latency."
-    )
+    sentence = verdict_sentence(of, arms, word, Gate())
     return Verdict(
         word=word, gate=Gate(), grader="exact", arm="tuned", baseline="base", sentence=sentence
     )
