@@ -89,8 +89,8 @@ class Pace:
     def went_well(self) -> None:
         """A request was answered."""
         with self._free:
-            is_full = self._under_way >= self.width
-            if is_full and self._now() >= self._calm_until:
+            is_used = 2 * self._under_way > self._width  # else it says nothing about more
+            if is_used and self._now() >= self._calm_until:
                 self._width = min(float(self._most), self._width + self._growth())
                 self._free.notify()
 

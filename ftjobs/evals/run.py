@@ -15,7 +15,7 @@ from ftjobs.evals import graders as grading
 from ftjobs.evals.arms import GREEDY, Arm, Question
 from ftjobs.evals.asking import Asker, cost_of
 from ftjobs.evals.contrasts import contrasts_of, verdict_of
-from ftjobs.evals.graders.base import Grader, Item, Pair, PairGrader, Reports
+from ftjobs.evals.graders.base import Biased, Grader, Item, Pair, PairGrader, Reports
 from ftjobs.evals.overfitting import findings
 from ftjobs.evals.prompts import Prompt
 from ftjobs.evals.result import (
@@ -374,9 +374,8 @@ def _biases(
     graders: Sequence[Grader | PairGrader], rows: Sequence[Row], arms: Sequence[Arm]
 ) -> Iterator[Bias]:
     for grader in graders:
-        find = getattr(grader, "biases", None)
-        if find is not None:
-            yield from find(rows, arms)
+        if isinstance(grader, Biased):
+            yield from grader.biases(rows, arms)
 
 
 def _labels(

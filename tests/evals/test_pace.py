@@ -1,0 +1,130 @@
+"""How many requests at once: growth, refusals, and requests that wait."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from ftjobs.errors import RateLimitError, ServiceError
+from ftjobs.evals.pace import Pace
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def full_round(pace: Pace) -> None:
+    """As many requests as there is room for, each answered while all are under way."""
+    with ExitStack() as turns:
+        width = pace.width
+        for _ in range(width):
+            turns.enter_context(pace.turn())
+        for _ in range(width):
+            pace.went_well()
+
+
+def refuse(pace: Pace, after: float | None = None) -> None:
+    with pace.turn() as turn, turn.rest(RateLimitError("slow down", retry_after=after)):
+        pass
+
+
+def test_it_doubles_until_it_is_full() -> None:
+    pace = Pace(100, start=4)
+    widths = []
+    for _ in range(5):
+        widths.append(pace.width)
+        full_round(pace)
+    assert widths == [4, 8, 16, 32, 64]
+
+
+def test_it_is_never_more_than_asked_for() -> None:
+    pace = Pace(3, start=20)
+    assert pace.width == 3
+    full_round(pace)
+    assert pace.width == 3
+
+
+def test_requests_that_do_not_fill_it_say_nothing_about_more() -> None:
+    pace = Pace(100, start=4)
+    with pace.turn():
+        pace.went_well()
+    assert pace.width == 4
+
+
+def test_one_episode_of_refusals_shrinks_it_once() -> None:
+    clock = Clock()
+    pace = Pace(100, start=50, now=clock)
+    for _ in range(5):
+        refuse(pace, after=2.0)
+    assert pace.width == 40
+    clock.time = 1.9
+    refuse(pace)
+    assert pace.width == 40
+    clock.time = 2.0
+    refuse(pace)
+    assert pace.width == 32
+
+
+def test_after_a_refusal_it_comes_back_and_then_probes() -> None:
+    clock = Clock()
+    pace = Pace(100, start=50, now=clock)
+    refuse(pace)
+    widths = []
+    for _ in range(4):
+        full_round(pace)
+        widths.append(pace.width)
+    assert widths[0] >= 41
+    assert 47 <= widths[-1] <= 52  # near what was refused it grows by one a round
+
+
+def test_a_failing_service_gets_no_more_for_a_while() -> None:
+    clock = Clock()
+    pace = Pace(100, start=4, now=clock)
+    with pace.turn() as turn, turn.rest(ServiceError("down")):
+        pass
+    full_round(pace)
+    assert pace.width == 4
+    clock.time = 5.0
+    full_round(pace)
+    assert pace.width > 4
+
+
+def test_who_waits_makes_room_and_comes_back_in_turn() -> None:
+    pace = Pace(1)
+    order = []
+    other_is_in, may_leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with pace.turn():
+            order.append("other")
+            other_is_in.set()
+            may_leave.wait(10)
+            order.append("other leaves")
+
+    thread = threading.Thread(target=other)
+    with pace.turn() as turn:
+        with turn.rest(ServiceError("again")):
+            assert pace.wanted == 2
+            thread.start()
+            assert other_is_in.wait(10)
+            may_leave.set()
+        order.append("back")
+    thread.join(10)
+    assert order == ["other", "other leaves", "back"]
+
+
+def test_the_time_of_a_request_is_that_since_it_was_sent_last() -> None:
+    clock = Clock()
+    pace = Pace(1, now=clock)
+    with pace.turn() as turn:
+        clock.time = 3.0
+        with turn.rest(ServiceError("again")):
+            clock.time = 10.0
+        clock.time = 10.25
+        assert turn.seconds == pytest.approx(0.25)
