@@ -16,6 +16,8 @@ from ftjobs.evals.result import ArmSummary, Contrast, Gate
 __all__ = [
     "Told",
     "Unit",
+    "least",
+    "p_text",
     "p_value",
     "power_sentence",
     "ratio",
@@ -128,18 +130,25 @@ def _signed(text: str) -> str:
 
 def p_value(p: float, alpha: float = 0.05) -> str:
     """Such as "p = .012" or "p < .001"; it never rounds to the other side of `alpha`."""
+    text = p_text(p, alpha)
+    return f"p {text}" if text[0] in "<>" else f"p = {text}"
+
+
+def p_text(p: float, alpha: float = 0.05) -> str:
+    """The same for a table: ".012" or "< .001"."""
     if p < 0.001:
-        return "p < .001"
+        return "< .001"
     if 0.995 <= p < 1:
-        return "p > .99"
+        return "> .99"
+    if p >= 1:
+        return "1"
+    fewest = 2 if p >= 0.1 else 3
     shown = next(
         text
-        for decimals in range(2 if p >= 0.1 else 3, FINEST + 1)
+        for decimals in range(fewest, FINEST + 1)
         if _side(float(text := f"{p:.{decimals}f}"), alpha) == _side(p, alpha) or decimals == FINEST
     )
-    if p < 0.1:
-        shown = shown.removesuffix("0")
-    return "p = 1" if p >= 1 else f"p = {shown.removeprefix('0')}"
+    return (shown.removesuffix("0") if p < 0.1 else shown).removeprefix("0")
 
 
 def ratio(numerator: float, denominator: float) -> str:
@@ -176,7 +185,7 @@ def verdict_sentence(
     if word != "inconclusive" and _is_size(contrast, word, gate) and contrast.difference < 0:
         parts[1] = _mirrored(numbers, confidence)
     parts += [_rows(contrast), *_p(contrast, confidence)]
-    rest = [*_reach(contrast, word), ", ".join(_prices(contrast, arms))]
+    rest = [*_why_open(contrast, word, gate), ", ".join(_prices(contrast, arms))]
     return "; ".join([", ".join(parts), *filter(None, rest)])
 
 
@@ -254,26 +263,34 @@ def _rows(contrast: Contrast) -> str:
 def _p(contrast: Contrast, confidence: float) -> Iterator[str]:
     if contrast.p is None:
         return
-    alpha = 1 - confidence
-    alone = p_value(contrast.p, round(alpha, 12))
-    holm = contrast.p_adjusted
-    if holm is None or (together := p_value(holm, round(alpha, 12))) == alone:
+    alpha, holm = round(1 - confidence, 12), contrast.p_adjusted
+    alone = p_value(contrast.p, alpha)
+    if holm is None or p_value(holm, alpha) == alone:
         yield alone
     else:
-        yield f"{alone} ({together.removeprefix('p ').removeprefix('= ')} by Holm)"
+        yield f"{alone} ({p_text(holm, alpha)} by Holm)"
 
 
-def _reach(contrast: Contrast, word: str) -> Iterator[str]:
-    """What so many rows could have found, where the question stays open."""
-    if word == "inconclusive" and contrast.detectable is not None:
-        least = _least(contrast.detectable, unit_of(contrast))
-        yield f"so many rows find a difference of {least} or more with a power of 0.8"
+def _why_open(contrast: Contrast, word: str, gate: Gate) -> Iterator[str]:
+    """What kept the question open: too few rows, or too few that both could be graded on."""
+    if word != "inconclusive":
+        return
+    if not contrast.low <= _bar(gate) <= contrast.high:
+        yield "too many rows lack a score to decide"
+    elif contrast.detectable is not None:
+        size = _least(contrast.detectable, unit_of(contrast))
+        yield f"so many rows find a difference of {size} or more with a power of 0.8"
+
+
+def least(detectable: float, unit: Unit) -> str:
+    """A detectable difference (a width, also of win rates) in its unit, rounded up."""
+    decimals = 1 if unit in ("points", "win rate") else 2
+    size = 10**decimals
+    return f"{math.ceil(_width(detectable, unit) * size - 1e-9) / size:.{decimals}f}"
 
 
 def _least(detectable: float, unit: Unit) -> str:
-    """A detectable difference, rounded up."""
-    size = 10 if unit in ("points", "win rate") else 100
-    return f"{math.ceil(_width(detectable, unit) * size - 1e-9) / size:g} {_noun(unit)}".rstrip()
+    return f"{least(detectable, unit)} {_noun(unit)}".rstrip()
 
 
 def _prices(contrast: Contrast, arms: Sequence[ArmSummary]) -> Iterator[str]:

@@ -130,6 +130,14 @@ def test_clusters_holm_and_what_could_have_been_found() -> None:
     )
 
 
+def test_missing_answers_keep_a_question_open_that_the_interval_would_decide() -> None:
+    found = contrast(0.08, 0.02, 0.14, detectable=0.1)
+    assert verdict_sentence(found, (), "inconclusive", BETTER) == (
+        "It is open whether tuned beats base: +8.0 points, 95 % CI 2.0 to 14.0, n = 120; "
+        "too many rows lack a score to decide"
+    )
+
+
 def test_only_a_plain_word_gets_a_capital() -> None:
     found = contrast(0.082, 0.021, 0.14, arm="ft:gpt-x::1", baseline="gpt-x")
     assert verdict_sentence(found, (), "pass", BETTER).startswith("ft:gpt-x::1 beats gpt-x by")
