@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
+from ftjobs.evals.figures import told
 from ftjobs.evals.result import Contrast, Row
-from ftjobs.evals.wording import told
 
 __all__ = ["findings"]
 

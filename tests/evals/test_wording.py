@@ -8,15 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ftjobs.evals.figures import p_value, ratio, told, unit_of
 from ftjobs.evals.result import ArmSummary, Contrast, Gate, Mean
-from ftjobs.evals.wording import (
-    p_value,
-    power_sentence,
-    ratio,
-    told,
-    unit_of,
-    verdict_sentence,
-)
+from ftjobs.evals.wording import power_sentence, verdict_sentence
 
 Word = Literal["pass", "fail", "inconclusive"]
 
@@ -49,7 +43,12 @@ def test_the_sentence_of_the_report() -> None:
         ((-0.082, -0.14, -0.021), "fail", {}, "Tuned loses to base by 8.2 points, 95 % CI 2.1 to"),
         ((0.03, -0.02, 0.08), "inconclusive", {}, "It is open whether tuned beats base: +3.0 poi"),
         ((0.0, 0.0, 0.0), "inconclusive", {}, "It is open whether tuned beats base: 0.0 points"),
-        ((0.08, 0.06, 0.1), "pass", {"margin": 0.05}, "Tuned beats base by 8.0 points (5 points w"),
+        (
+            (0.08, 0.06, 0.1),
+            "pass",
+            {"margin": 0.05},
+            "Tuned beats base by 8.0 points (asked for: 5 points), 95 % CI 6.0 to 10.0",
+        ),
         (
             (0.03, 0.01, 0.04),
             "fail",
@@ -79,6 +78,12 @@ def test_the_sentence_of_the_report() -> None:
             "inconclusive",
             {"rule": "non-inferior", "margin": 0.02},
             "It is open whether tuned is more than 2 points worse than base: −1.0 points",
+        ),
+        (
+            (-0.003, -0.009, 0.009),
+            "pass",
+            {"rule": "non-inferior", "margin": 0.01},
+            "Tuned is not more than 1 point worse than base: −0.3 points, 95 % CI −0.9 to 0.9",
         ),
         (
             (0.05, 0.01, 0.09),

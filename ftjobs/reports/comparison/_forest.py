@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from ftjobs.evals.figures import told, unit_of
 from ftjobs.evals.result import Comparison, Contrast, Gate
-from ftjobs.evals.wording import told, unit_of
 from ftjobs.reports.page import bdi, safe
 
 __all__ = ["MOST", "forest", "strip"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
+from ftjobs.evals.figures import Unit, least, p_text, ratio, told, unit_of
 from ftjobs.evals.result import ArmSummary, Bias, Comparison, Contrast, Gate, Mean, Verdict
-from ftjobs.evals.wording import Unit, least, p_text, ratio, told, unit_of
 from ftjobs.reports.comparison._forest import strip
 from ftjobs.reports.comparison._html_changes import Change, candidate
 from ftjobs.reports.comparison._html_rows import change_words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ftjobs.evals.figures import Unit, least, p_text, told, unit_of
 from ftjobs.evals.result import Comparison, Contrast, Mean
-from ftjobs.evals.wording import Unit, least, p_text, told, unit_of
 from ftjobs.reports.comparison import _words as words
 
 __all__ = ["Line", "heads", "sections", "values"]
