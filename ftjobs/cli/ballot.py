@@ -11,6 +11,7 @@ import signal
 import sys
 import termios
 import time
+import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Booth:
 
     def run(self) -> None:
         """Show pair after pair, until the last one or until the voter leaves."""
-        with _left_as_found():
+        with _keyboard():
             while self._step():
                 pass
         click.clear()
@@ -83,7 +84,7 @@ class Booth:
         """Ask once more, so that the last choice can be taken back; False to leave."""
         if not any(asked for _place, asked, _voted in self._past):
             return False
-        click.clear()
+        _clear()
         click.echo("That was the last pair.  u takes the last choice back, q shows the result.")
         while (key := _key()) not in ("q", "\r", "\n"):
             if key == "u":
@@ -136,7 +137,7 @@ class Booth:
 
     def _draw(self, row: Row, view: View, *, arm_first: bool) -> None:
         columns, lines = shutil.get_terminal_size()
-        columns, room = max(columns, 20), max(lines - 3, 4)
+        columns, room = max(columns, 20), max(lines - 4, 4)
         names = (self.arm, self.comparison.baseline)
         first, second = (row.answers[name][0] for name in (names if arm_first else names[::-1]))
         body = page(row, (first, second), view, columns, room)
@@ -144,10 +145,10 @@ class Booth:
         shown = body[view.top : view.top + room]
         left = len(body) - view.top - len(shown)
         more = f"   {left} lines follow: space" if left else ""
-        click.clear()
+        _clear()
         click.echo(cut(f"{self.place + 1} of {len(self.rows)}{more}", columns))
         click.echo("\n".join(shown))
-        click.echo(cut(KEYS, columns), nl=False)
+        click.echo(f"\n{cut(KEYS, columns)}", nl=False)
         sys.stdout.flush()
 
 
@@ -159,7 +160,7 @@ def _winner(key: str, *, arm_first: bool) -> Winner:
 
 def _look(view: View, key: str) -> None:
     """What keys do that decide nothing."""
-    step = max(shutil.get_terminal_size().lines - 5, 1)
+    step = max(shutil.get_terminal_size().lines - 6, 1)
     if key in FORWARD:
         view.top += step
     elif key in BACK:
@@ -172,23 +173,28 @@ def _look(view: View, key: str) -> None:
 
 def _tell(text: str) -> None:
     """Show a text until a key is pressed, which does nothing else."""
-    click.clear()
+    _clear()
     click.echo(f"{text}\n\nAny key goes on.")
     _key()
 
 
+def _clear() -> None:
+    """Begin a screen; keys that were pressed before it can be seen do not count."""
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    click.clear()
+
+
 def _key() -> str:
     """One key, or "" for several at once, such as a paste: those must not vote."""
-    try:
-        key = click.getchar()
-    except EOFError:  # Ctrl-D
+    key = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
+    if key in ("", "\x04"):  # the terminal has gone, or Ctrl-D
         return "q"
     return key.lower() if len(key) == 1 else key if key in FORWARD + BACK else ""
 
 
 @contextmanager
-def _left_as_found() -> Iterator[None]:
-    """Let SIGTERM, which may come while a key is read, leave the terminal as it was."""
+def _keyboard() -> Iterator[None]:
+    """Let keys come one by one, unseen; the terminal is given back, after SIGTERM too."""
     found = termios.tcgetattr(sys.stdin)
 
     def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
@@ -198,6 +204,8 @@ def _left_as_found() -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, leave)
     try:
+        tty.setcbreak(sys.stdin)
         yield
     finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, found)
         signal.signal(signal.SIGTERM, previous)
