@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import count
 from typing import Any
 
 from ftjobs.backends.base import Backend
@@ -26,8 +25,10 @@ __all__ = [
     "block",
     "code_for",
     "conversation",
+    "fenced",
     "final_object",
     "mark",
+    "material",
     "require_judge",
     "said",
     "sampling_for",
@@ -122,17 +123,35 @@ def require_judge(judge: JudgeModel | None, grader: str) -> JudgeModel:
 # --- showing --------------------------------------------------------------------------------
 
 
+def material(prompt: Prompt) -> dict[str, str]:
+    """What a judge needs to know of a prompt, by name: a reference only where one is expected."""
+    texts = {"conversation": conversation(prompt)}
+    if prompt.tools:
+        texts["functions offered"] = "\n".join(
+            json.dumps(tool, ensure_ascii=False) for tool in prompt.tools
+        )
+    if prompt.expected is not None or prompt.calls:
+        texts["reference"] = (prompt.expected or "") + _calls(prompt.calls or ())
+    return texts
+
+
+def fenced(seed: int, texts: Mapping[str, str]) -> tuple[str, str]:
+    """(code, all `texts` one below the other), each between lines with its name and the code."""
+    code = code_for(seed, list(texts.values()))
+    return code, "\n\n".join(block(name, code, text) for name, text in texts.items())
+
+
 def code_for(seed: int, texts: Sequence[str], digits: int = 16) -> str:
     """The code of a fence: hexadecimal digits, the same every time, that no text contains.
 
     It hangs on the texts themselves, so that no answer can know it.
     """
-    for extra in count():
-        digest = sha256(json.dumps([seed, extra, *texts]).encode()).hexdigest()
-        code = digest[: digits + extra]
+    while True:
+        digest = sha256(json.dumps([seed, digits, *texts]).encode()).hexdigest()
+        code = digest[:digits]
         if not any(code in text.lower() for text in texts):
             return code
-    raise AssertionError  # pragma: no cover - count() does not end
+        digits += 1
 
 
 def block(name: str, code: str, text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ftjobs.errors import ConfigError, UnsupportedError
@@ -161,10 +162,11 @@ def _left_out(shape: ScoreModel) -> str:
 
 def _combined(shape: Multi, name: str, judge: JudgeModel | None) -> Combined:
     formula = Formula.read(shape.calculate_output, shape.graders)
-    parts = {}
+    parts: dict[str, Part] = {}
     for key, value in shape.graders.items():
         inner = shape_of(value, f"{name}: graders.{key}")
         if isinstance(inner, Multi):
             raise ConfigError(f"{name}: graders.{key}: a multi grader inside a multi grader")
-        parts[key] = _part(inner, inner.name or key, judge)
+        part = _part(inner, inner.name or key, judge)
+        parts[key] = replace(part, who=name) if isinstance(part, Asked) else part
     return Combined(parts, formula)

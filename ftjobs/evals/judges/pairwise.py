@@ -18,9 +18,8 @@ from ftjobs.evals.judges.base import (
     SYSTEM,
     JudgeModel,
     Unreadable,
-    block,
-    code_for,
-    conversation,
+    fenced,
+    material,
     said,
     verdict,
 )
@@ -101,17 +100,12 @@ class Pairwise:
 
     def _question(self, pair: Pair, *, arm_first: bool) -> Question:
         seats = (pair.answer, pair.baseline) if arm_first else (pair.baseline, pair.answer)
-        texts = {"conversation": conversation(pair.prompt)}
-        if pair.prompt.expected is not None:
-            texts["reference"] = pair.prompt.expected
-        texts |= {"answer A": said(seats[0]), "answer B": said(seats[1])}
-        code = code_for(self.seed, list(texts.values()))
-        shown = "\n\n".join(block(name, code, text) for name, text in texts.items())
+        answers = {"answer A": said(seats[0]), "answer B": said(seats[1])}
+        code, texts = fenced(self.seed, {**material(pair.prompt), **answers})
+        asked = ASKED.format(rubric=self.rubric, code=code, texts=texts)
         messages = (
             ChatMessage(role="system", content=SYSTEM),
-            ChatMessage(
-                role="user", content=ASKED.format(rubric=self.rubric, code=code, texts=shown)
-            ),
+            ChatMessage(role="user", content=asked),
         )
         return self.judge.question(messages, who=self.name)
 

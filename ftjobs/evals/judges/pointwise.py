@@ -18,10 +18,9 @@ from ftjobs.evals.judges.base import (
     SYSTEM,
     JudgeModel,
     Unreadable,
-    block,
-    code_for,
-    conversation,
+    fenced,
     mark,
+    material,
     said,
 )
 from ftjobs.evals.judges.bias import Named, biases
@@ -95,19 +94,9 @@ class Pointwise:
         return biases(rows, arms, {self.name: self.judge_models})
 
     def _question(self, item: Item) -> Question:
-        texts = {"conversation": conversation(item.prompt)}
-        if item.prompt.expected is not None:
-            texts["reference"] = item.prompt.expected
-        texts["answer"] = said(item.answer)
-        code = code_for(self.seed, list(texts.values()))
+        code, texts = fenced(self.seed, {**material(item.prompt), "answer": said(item.answer)})
         low, high = self.scale
-        asked = ASKED.format(
-            rubric=self.rubric,
-            code=code,
-            texts="\n\n".join(block(name, code, text) for name, text in texts.items()),
-            low=low,
-            high=high,
-        )
+        asked = ASKED.format(rubric=self.rubric, code=code, texts=texts, low=low, high=high)
         messages = (
             ChatMessage(role="system", content=SYSTEM),
             ChatMessage(role="user", content=asked),

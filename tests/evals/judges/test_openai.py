@@ -351,6 +351,10 @@ def test_a_part_that_the_formula_leaves_out_is_not_asked() -> None:
     assert scores(multi("city", city=CHECK, style=SCORE), "Paris", who=judge("Hm.")) == [1]
 
 
+def test_all_parts_ask_on_the_account_of_the_whole() -> None:
+    assert asked_by(multi("style", style=SCORE), judge("0.5")).who == "all"
+
+
 def test_a_list_of_parts_goes_by_their_names() -> None:
     grader = {**multi("0.5 * city + 0.25"), "graders": [CHECK]}
     assert scores(grader, "Paris") == [0.75]

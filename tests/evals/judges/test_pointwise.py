@@ -108,10 +108,15 @@ def test_calls_of_functions_and_parts_that_are_no_text_are_shown_too() -> None:
     parts = ({"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {}})
     call = {"id": "call_8", "type": "function", "function": {"name": "add", "arguments": '{"a":2}'}}
     odd = {"id": "call_9", "type": "custom", "input": "x"}
-    asked = Prompt((ChatMessage(role="user", content=parts),))
+    wanted = {"type": "function", "function": {"name": "sum", "arguments": "{}"}}
+    tool = {"type": "function", "function": {"name": "add", "description": "足す"}}
+    question = (ChatMessage(role="user", content=parts),)
+    asked = Prompt(question, tools=(tool,), calls=(wanted,))
     answer = Answer(tool_calls=(call, odd))
     pointwise(judge(reply)).grade([Item(asked, answer, TUNED)], ask)
     assert shown(seen[0], "conversation") == "user: What is this?[image_url]"
+    assert "足す" in shown(seen[0], "functions offered")
+    assert shown(seen[0], "reference") == "\n[calls sum with {}]"
     assert shown(seen[0], "answer") == (
         '\n[calls add with {"a":2}]\n[calls {"type": "custom", "input": "x"}]'
     )
