@@ -19,8 +19,8 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -33,8 +33,11 @@ from ftjobs.reports import ci as texts
 from ftjobs.schema import Job
 
 if TYPE_CHECKING:
+    from ftjobs.evals.result import Comparison
     from ftjobs.jobs.budget import Estimate
     from ftjobs.jobs.plan import Plan
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 FORMATS: Mapping[str, Callable[[Sequence[texts.Outcome]], str]] = {
     ".xml": texts.junit,
@@ -44,32 +47,52 @@ FORMATS: Mapping[str, Callable[[Sequence[texts.Outcome]], str]] = {
 """Who makes a report, by how its file's name ends."""
 
 
-def _places(
-    context: click.Context, parameter: click.Parameter, paths: Sequence[Path]
-) -> tuple[Path, ...]:
-    """Refuse a report that could not be written while there is nothing to lose yet."""
-    for path in paths:
-        shown = clean_line(str(path))
-        if path.suffix.lower() not in FORMATS:
-            raise click.BadParameter(
-                f"{shown}: reports end in .xml, .md or .json.", context, parameter
-            )
-        if not path.parent.is_dir():
-            raise click.BadParameter(f"{shown}: there is no such folder.", context, parameter)
-    return tuple(paths)
+OF_COMPARISONS: Mapping[str, Callable[[Comparison], str]] = {
+    ".html": lambda comparison: _comparisons().html(comparison),
+    ".md": lambda comparison: _comparisons().markdown(comparison),
+    ".xml": lambda comparison: _comparisons().junit(comparison),
+    ".json": lambda comparison: _comparisons().json(comparison),
+}
 
 
-output_option = click.option(
-    "-o",
-    "--output",
-    "outputs",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    multiple=True,
-    metavar="FILE",
-    callback=_places,
-    help="Write a report: .xml for JUnit, .md for a comment, .json.  May be given again.",
+def _comparisons() -> ModuleType:
+    from ftjobs.reports import comparison  # here: few commands compare
+
+    return comparison
+
+
+def _output_option(endings: Sequence[str], words: str) -> Callable[[F], F]:
+    """`-o FILE`, as often as wanted; the command gets `outputs`, a tuple of paths."""
+
+    def places(
+        context: click.Context, parameter: click.Parameter, paths: Sequence[Path]
+    ) -> tuple[Path, ...]:
+        """Refuse a report that could not be written while there is nothing to lose yet."""
+        for path in paths:
+            shown = clean_line(str(path))
+            if path.suffix.lower() not in endings:
+                known = f"{', '.join(endings[:-1])} or {endings[-1]}"
+                raise click.BadParameter(f"{shown}: reports end in {known}.", context, parameter)
+            if not path.parent.is_dir():
+                raise click.BadParameter(f"{shown}: there is no such folder.", context, parameter)
+        return tuple(paths)
+
+    return click.option(
+        "-o",
+        "--output",
+        "outputs",
+        type=click.Path(path_type=Path, dir_okay=False, writable=True),
+        multiple=True,
+        metavar="FILE",
+        callback=places,
+        help=f"Write a report: {words}.  May be given again.",
+    )
+
+
+output_option = _output_option([*FORMATS], ".xml for JUnit, .md for a comment, .json")
+comparison_option = _output_option(
+    [*OF_COMPARISONS], ".html for people, .md for a comment, .xml for JUnit, .json"
 )
-"""`-o FILE`, as often as wanted; the command gets `outputs`, a tuple of paths."""
 
 
 class Reporter:
@@ -143,6 +166,25 @@ def report(
     """
     with Reporter(app, jobs, outputs, cost=cost):
         pass
+
+
+def report_comparison(app: App, comparison: Comparison, outputs: Sequence[Path] = ()) -> None:
+    """Write a comparison's reports, and tell GitHub's runner of it.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        made = _comparisons()
+        if app.settings.display != "quiet":
+            say(made.workflow_commands(comparison))
+        if path := _file("GITHUB_OUTPUT"):
+            _append(path, made.outputs(comparison))
+        if path := _file("GITHUB_STEP_SUMMARY"):
+            _append(path, made.summary(comparison, most_bytes=_room(path)))
+    for path in outputs:
+        write_text(path, OF_COMPARISONS[path.suffix.lower()](comparison))
+        say(f"Written: {clean_line(str(path))}")
 
 
 def is_comment(path: Path) -> bool:

@@ -2,103 +2,197 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftjobs import reports
-from ftjobs.cli import fields
+from ftjobs.cli import ci, fields
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.show import emit, progress_bar
-from ftjobs.evals import Comparison, graders, read_prompts
-from ftjobs.evals.run import GREEDY
+from ftjobs.cli.meter import meter
+from ftjobs.cli.plan import Dollars, spare
+from ftjobs.cli.show import can_redraw, clean_line, emit, say, span
+from ftjobs.errors import ExitCode
 from ftjobs.jobs.fields import build
 from ftjobs.schema import Sampling
 
-GRADERS = {"exact": graders.exact, "chrf": graders.chrf}
+if TYPE_CHECKING:
+    from ftjobs.evals.asking import Asker
+    from ftjobs.evals.result import Comparison
+    from ftjobs.jobs.evaluation import Evaluation
+
+CODES = {
+    "pass": ExitCode.OK,
+    "fail": ExitCode.GATE_FAILED,
+    "inconclusive": ExitCode.INCONCLUSIVE,
+}
+"""What a verdict returns."""
+
+COLOURS: Mapping[str, Mapping[str, Any]] = {
+    "heading": {"bold": True},
+    "pass": {"fg": "green", "bold": True},
+    "fail": {"fg": "red", "bold": True},
+    "inconclusive": {"fg": "yellow", "bold": True},
+    "note": {"dim": True},
+    "warning": {"fg": "yellow"},
+    "removed": {"fg": "red", "strikethrough": True},
+    "added": {"fg": "green"},
+}
 
 
 @click.command(cls=Command)
-@click.argument("prompts", type=click.Path(path_type=Path))
-@click.option("--base", required=True, metavar="MODEL", help="The model before tuning.")
-@click.option("--tuned", required=True, metavar="MODEL", help="The tuned model or checkpoint.")
+@click.argument("source", metavar="PROMPTS|FILE.TOML", type=click.Path(path_type=Path))
+@click.option("--base", metavar="MODEL", help="The baseline.")
+@click.option(
+    "--tuned", metavar="MODEL|JOB", help="The candidate; a job stands for its tuned model."
+)
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    metavar="NAME=MODEL[@BACKEND]",
+    help="One more, or NAME=answers.jsonl for stored answers.  May be given again.",
+)
+@click.option(
+    "--checkpoints", metavar="all|STEP,…", help="Checkpoints of the candidate's job as more arms."
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="NAME=FILE",
+    callback=fields.pairs,
+    help="Prompts beside those of the verdict: train shows reciting, any other forgetting.",
+)
 @click.option(
     "--grader",
-    "names",
+    "graders",
     multiple=True,
-    type=click.Choice(list(GRADERS)),
-    default=list(GRADERS),
-    show_default=True,
-    help="How answers are scored.",
+    metavar="NAME[:…]",
+    help="How answers are scored; the first decides.  By default exact, then chrf.",
+)
+@click.option("--judge", metavar="MODEL[@BACKEND]", help="The model that judge and pairwise ask.")
+@click.option(
+    "--gate",
+    type=click.Choice(["better", "non-inferior", "none"]),
+    help="What the candidate has to show: better, by default.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    metavar="SCORE",
+    help="By how much better, or how much worse it may be; 0 by default.",
+)
+@click.option(
+    "--samples", type=click.IntRange(1, 128), metavar="N", help="Answers a prompt and arm."
+)
+@click.option(
+    "--cluster-by", metavar="FIELD", help="The field or tag of prompts that belong together."
+)
+@click.option(
+    "--max-cost", type=Dollars(min=0), metavar="USD", help="Stop before more would be spent."
+)
+@click.option("--fresh", is_flag=True, help="Ask again what is known from an earlier run.")
+@click.option(
+    "--all", "every", is_flag=True, help="Print every row, not just those that got worse."
 )
 @fields.options(Sampling, leave_out=["n"])
+@ci.comparison_option
 @json_option
 @pass_app
 def command(
     app: App,
     /,
-    prompts: Path,
-    base: str,
-    tuned: str,
-    names: tuple[str, ...],
+    source: Path,
+    outputs: Sequence[Path],
+    fresh: bool,
+    every: bool,
     as_json: bool,
     **options: Any,
-) -> None:
-    """Ask base and tuned model every prompt of a file, side by side.
+) -> int:
+    """Ask models the same prompts, and say whether the difference is real.
 
-    ftjobs compare eval.jsonl --base smollm2-135m --tuned ft:smollm2-135m:…
+    ftjobs compare eval.jsonl --base smollm2-135m --tuned latest
+    ftjobs compare job.toml -o report.html -o comment.md
+    ftjobs compare eval.jsonl --base gpt-4.1-mini --tuned ft:gpt-4.1-mini:… --arm rival=…@together
 
-    A line of PROMPTS is {"messages": [...], "expected": "..."}; a chat dataset will do as it is.
-    Answers are greedy (temperature 0) and at most 512 tokens long unless you say otherwise.
+    A line of PROMPTS is {"messages": [...], "expected": "..."}; a chat dataset or a CSV file will
+    do as it is.  A TOML file says all of it under [evaluation]; that of a job compares the job's
+    model with its base.  Options win over the file.
+
+    Answers are greedy (temperature 0) and at most 512 tokens long unless you say otherwise.  Those
+    of an earlier run are taken from there: a run that was stopped goes on where it was.
+
+    Exit code 0 if the candidate passes the gate, 6 if it fails, 7 if the evidence decides nothing,
+    9 if --max-cost is reached.
     """
-    asked = GREEDY.model_dump(exclude_unset=True) | fields.given(options, Sampling)
-    sampling = build(Sampling, asked)
-    with progress_bar("Asking") as progress:
-        result = app.client.compare(
-            read_prompts(prompts),
-            base=base,
-            tuned=tuned,
-            graders=[GRADERS[name]() for name in dict.fromkeys(names)],
-            sampling=sampling,
-            progress=progress,
+    from ftjobs.cli import candidates
+
+    drawn = build(Sampling, fields.given(options, Sampling) or {})
+    evaluation, untrusted = candidates.evaluation_of(app, source, options, drawn)
+    spare((source, *(_files(evaluation))), outputs)
+    has_gate = options["gate"] not in (None, "none")
+    with meter("Asking") as move:
+        ask = app.client.asker(
+            fresh=fresh,
+            max_cost=evaluation.max_cost,
+            progress=lambda done, total, usd: move(done, total, _spent(usd)),
         )
+        result = candidates.compared(
+            app,
+            evaluation,
+            untrusted,
+            drawn,
+            ask,
+            wants_verdict=options["gate"] != "none",
+            say=_say,
+        )
+    _tell_reused(ask)
+    ci.report_comparison(app, result, outputs)
+    _print(result, as_json=as_json, rows=None if every else 10)
+    if result.verdict is not None:
+        return CODES[result.verdict.word]
+    return ExitCode.INCONCLUSIVE if has_gate else ExitCode.OK
+
+
+def _files(evaluation: Evaluation) -> list[Path]:
+    own = [*evaluation.sets.values()]
+    return own if evaluation.prompts is None else [evaluation.prompts, *own]
+
+
+def _spent(usd: float | None) -> str:
+    return "" if usd is None else f"${usd:,.2f}"
+
+
+def _say(sentence: str) -> None:
+    line = clean_line(sentence)
+    say(line[:1].upper() + line[1:] + ".")
+
+
+def _tell_reused(ask: Asker) -> None:
+    if ask.reused and ask.oldest is not None:
+        say(
+            f"{ask.reused:,} answers are from earlier runs, the oldest {span(ask.oldest)} old; "
+            "--fresh asks again."
+        )
+
+
+def _print(result: Comparison, *, as_json: bool, rows: int | None) -> None:
+    from ftjobs.reports import comparison as reports
+
     if as_json:
-        _emit(result)
-    else:
-        click.echo(reports.text(result, width=shutil.get_terminal_size((100, 24)).columns))
+        for each in reports.objects(result):
+            emit(each)
+        return
+    width = shutil.get_terminal_size((100, 24)).columns
+    paints = sys.stdout.isatty() and can_redraw(os.environ) and not os.environ.get("NO_COLOR")
+    shown = reports.text(result, width=width, rows=rows, style=_paint if paints else None)
+    click.echo(shown)
 
 
-def _emit(result: Comparison) -> None:
-    for row in result.rows:
-        emit({"object": "comparison.row", **_plain(row)})
-    emit(
-        {
-            "object": "comparison",
-            "base": result.base,
-            "tuned": result.tuned,
-            "sampling": result.sampling.model_dump(exclude_defaults=True),
-            "rows": len(result.rows),
-            "means": {
-                name: dict(zip(("base", "tuned"), means, strict=True))
-                for name in result.graders
-                if (means := result.means(name))
-            },
-        }
-    )
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    return {
-        "line": row.prompt.line,
-        "messages": [m.model_dump(exclude_none=True) for m in row.prompt.messages],
-        "expected": row.prompt.expected,
-        "tags": row.prompt.tags,
-        "base": row.base,
-        "tuned": row.tuned,
-        "scores": {
-            name: dict(zip(("base", "tuned"), pair, strict=True))
-            for name, pair in row.scores.items()
-        },
-    }
+def _paint(kind: str, text: str) -> str:
+    return click.style(text, **COLOURS.get(kind, {}))

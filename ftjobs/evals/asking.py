@@ -119,16 +119,16 @@ class Asker:
             self._progress(done, total, self._budget.known)
         return [self._answers[key_of(question)] for question in questions]
 
-    def most(self, questions: Iterable[Question]) -> tuple[int, float | None]:
-        """How many of these are not known yet, and the most US dollars that they can cost.
-
-        None where one of them has no known price.
+    def most(self, questions: Iterable[Question]) -> tuple[int, int, float | None]:
+        """How many different questions these are, how many of them have no answer yet, and the
+        most US dollars that those can cost; None where one of them has no known price.
         """
         wanted = {key_of(question): question for question in questions}
         self._recall(wanted)
         missing = [q for key, q in wanted.items() if key not in self._answers]
         costs = [_most(question) for question in missing]
-        return len(missing), None if None in costs else sum(cost or 0.0 for cost in costs)
+        usd = None if None in costs else sum(cost or 0.0 for cost in costs)
+        return len(wanted), len(missing), usd
 
     def _recall(self, wanted: Mapping[str, Question]) -> None:
         unknown = [key for key in wanted if key not in self._answers]

@@ -181,10 +181,10 @@ def _announce(
         least = detectable(n, disagreement=DISAGREEMENT, alpha=1 - confidence)
         say(power_sentence(n, least, disagreement=DISAGREEMENT, confidence=confidence))
     wanted = [q for task in tasks for q in _questions(task, arms, samples)]
-    missing, usd = ask.most(wanted)
-    known = f", {len(wanted) - missing:,} of them known already" if missing < len(wanted) else ""
+    count, missing, usd = ask.most(wanted)
+    known = f", {count - missing:,} of them known already" if missing < count else ""
     cost = f", at most ${usd:,.2f} for those to be asked" if usd else ""
-    say(f"{len(wanted):,} answers are wanted{known}{cost}")
+    say(f"{count:,} answers are wanted{known}{cost}")
 
 
 def _questions(task: _Task, arms: Sequence[Arm], samples: int) -> Iterator[Question]:
