@@ -6,7 +6,6 @@ there; where a prompt lacks it, or a model's reply cannot be read, there is no s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,9 +13,10 @@ from typing import Literal, Protocol
 from ftjobs.errors import ConfigError
 from ftjobs.evals.arms import Ask, Question
 from ftjobs.evals.graders.base import Item
-from ftjobs.evals.judges.base import JudgeModel, mark
+from ftjobs.evals.judges.base import JudgeModel
 from ftjobs.evals.judges.bias import Named, biases
 from ftjobs.evals.judges.formula import Formula, NoValue
+from ftjobs.evals.judges.replies import in_form, mark
 from ftjobs.evals.judges.templates import Missing, Template, item_of
 from ftjobs.evals.result import Answer, Bias, Mark, Row
 from ftjobs.schema import ChatMessage, Sampling
@@ -193,7 +193,7 @@ class Asked:
         return self.judge.question(messages, who=self.who, model=self.model, sampling=self.sampling)
 
     def _mark(self, reply: Answer) -> Mark:
-        return mark(_in_form(reply, self.key), self.key, self.score)
+        return mark(in_form(reply, self.key), self.key, self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +244,3 @@ def _told(name: str, found: Mark) -> str:
 
 def _without(missing: Missing, lowest: float) -> Mark:
     return Mark(score=lowest if missing.of_answer else None, note=str(missing))
-
-
-def _in_form(reply: Answer, key: str) -> Answer:
-    """A reply that is nothing but the number or the label, as many prompts demand, in our form."""
-    text = reply.text.strip()
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text if text and "\n" not in text and "{" not in text else None
-    if not isinstance(value, str | int | float):
-        return reply
-    return reply.model_copy(update={"text": json.dumps({key: value})})

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 from ftjobs.errors import ConfigError, UnsupportedError
-from ftjobs.evals.judges.base import JUDGING, JudgeModel, Unreadable, require_judge, sampling_for
+from ftjobs.evals.judges.base import JUDGING, JudgeModel, require_judge, sampling_for
 from ftjobs.evals.judges.formula import Formula
 from ftjobs.evals.judges.hosted import Asked, Combined, Compared, Imported, Part
 from ftjobs.evals.judges.pointwise import number_in
+from ftjobs.evals.judges.replies import Unreadable
 from ftjobs.evals.judges.shapes import (
     LabelModel,
     Message,

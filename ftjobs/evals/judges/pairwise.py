@@ -14,17 +14,10 @@ from textwrap import shorten
 from ftjobs.errors import ConfigError
 from ftjobs.evals.arms import Ask, Question
 from ftjobs.evals.graders.base import Pair
-from ftjobs.evals.judges.base import (
-    SYSTEM,
-    JudgeModel,
-    Unreadable,
-    fenced,
-    material,
-    said,
-    verdict,
-)
+from ftjobs.evals.judges.base import SYSTEM, JudgeModel, fenced, material, said
 from ftjobs.evals.judges.bias import Named, biases
 from ftjobs.evals.judges.choices import IDENTICAL
+from ftjobs.evals.judges.replies import Unreadable, verdict
 from ftjobs.evals.result import Answer, Bias, Preference, Row, Winner
 from ftjobs.schema import ChatMessage
 

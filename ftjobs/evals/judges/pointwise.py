@@ -14,16 +14,9 @@ from typing import Literal
 from ftjobs.errors import ConfigError
 from ftjobs.evals.arms import Ask, Question
 from ftjobs.evals.graders.base import Item
-from ftjobs.evals.judges.base import (
-    SYSTEM,
-    JudgeModel,
-    Unreadable,
-    fenced,
-    mark,
-    material,
-    said,
-)
+from ftjobs.evals.judges.base import SYSTEM, JudgeModel, fenced, material, said
 from ftjobs.evals.judges.bias import Named, biases
+from ftjobs.evals.judges.replies import Unreadable, mark
 from ftjobs.evals.result import Bias, Mark, Row
 from ftjobs.schema import ChatMessage
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.evals.judges.base import Unreadable, final_object, verdict
+from ftjobs.evals.judges.replies import Unreadable, final_object, verdict
 from ftjobs.evals.result import Answer
 
 SCORE = '{"score": 4}'
