@@ -144,6 +144,9 @@ def _row(comparison: Comparison, change: Change) -> Iterator[str]:
         for sign, name in (("-", comparison.baseline), ("+", arm))
     ]
     yield from _fenced([f"{sign} {line}" for sign, text in texts for line in text.split("\n")])
+    for note in words.reasons(row, change.grader, arm):
+        yield ""
+        yield f"{code(change.grader)}: {code(note, most=300)}"
 
 
 def _fenced(lines: Sequence[str]) -> Iterator[str]:

@@ -81,6 +81,7 @@ def blocks(
         yield paint("heading", cells.cut(_title(change), width))
         yield from _asked(change.row, width)
         yield from _answers(comparison, change.row, width, style, marked=marked)
+        yield from _reasons(comparison, change, width)
 
 
 def _headline(worse: int, shown: int, rows: int) -> str:
@@ -122,6 +123,14 @@ def _answers(
             said = words.cut(words.said(words.answer_of(row, arm.name)), BRIEF)
             told = f"{_head(comparison, row, arm.name)}: {said}".replace("\n", " ")
             yield from (f"│ {line}" for line in cells.wrap(told, width - 2))
+
+
+def _reasons(comparison: Comparison, change: Scored, width: int) -> Iterator[str]:
+    """Why the grader that ranks the row says so."""
+    arm = candidate(comparison)
+    for note in words.reasons(change.row, change.grader, arm) if arm else ():
+        said = f"{words.contents(change.grader)}: {words.cut(note, BRIEF)}"
+        yield from (f"│ {line}" for line in cells.wrap(said, width - 2))
 
 
 def _head(comparison: Comparison, row: Row, arm: str) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "facts",
     "marks",
     "place",
+    "reasons",
     "said",
     "samplings",
     "warnings",
@@ -129,6 +130,16 @@ def _preferred(score: float | None) -> str:
     if score is None:
         return "–"
     return "wins" if score > 0.5 else "loses" if score < 0.5 else "ties"
+
+
+def reasons(row: Row, grader: str, arm: str) -> list[str]:
+    """What a grader wrote of an arm's first answer: of a pair, with the arm first and second."""
+    mark = next(iter(row.marks.get(grader, {}).get(arm, ())), None)
+    chosen = next(iter(row.preferences.get(grader, {}).get(arm, ())), None)
+    notes = [] if mark is None else [mark.note]
+    if chosen is not None:
+        notes += chosen.notes
+    return [contents(note).replace("\n", " ") for note in dict.fromkeys(notes) if note.strip()]
 
 
 def classified(comparison: Comparison) -> Iterator[str]:

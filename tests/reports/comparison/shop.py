@@ -110,9 +110,16 @@ def _row(number: int, arms: tuple[str, ...]) -> Row:
         expected=expected,
         tags=("ja",) if number > 2 else (),
         answers={arm: (Answer(text=said[arm], finish_reason="stop"),) for arm in arms},
-        marks={name: {arm: (Mark(score=of[arm]),) for arm in arms} for name, of in scores.items()},
+        marks={
+            name: {arm: (Mark(score=of[arm], note=_note(name, of[arm])),) for arm in arms}
+            for name, of in scores.items()
+        },
         preferences={"judge": dict.fromkeys(arms[1:], (preference,))},
     )
+
+
+def _note(grader: str, score: float) -> str:
+    return "not the expected answer" if grader == "exact" and score == 0 else ""
 
 
 _COMMON: Any = {

@@ -37,7 +37,7 @@ def test_lines_are_rows_and_at_last_the_comparison() -> None:
     *rows, last = [json.loads(as_json(each)) for each in objects(shop())]
     assert [row["object"] for row in rows] == ["comparison.row"] * 4
     assert [row["number"] for row in rows] == [1, 2, 3, 4]
-    assert rows[1]["marks"]["exact"]["tuned"] == [{"score": 0.0, "note": ""}]
+    assert rows[1]["marks"]["exact"]["tuned"] == [{"score": 0.0, "note": "not the expected answer"}]
     assert last["object"] == "comparison"
     assert last["rows"] == 4
     assert last["verdict"]["word"] == "pass"

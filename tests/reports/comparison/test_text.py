@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjobs.evals.result import Answer, ArmSummary, Comparison
+from ftjobs.evals.result import Answer, ArmSummary, Comparison, Grading, Preference
 from ftjobs.reports.cells import width
 from ftjobs.reports.comparison import text
 from tests.reports.comparison import sample
@@ -63,6 +63,15 @@ def test_colour_stands_for_marks_and_takes_no_room(columns: int) -> None:
     assert "\x1b[31mfrom" in painted
     assert "\x1b[32minvoices" in painted
     assert max(width(ESCAPES.sub("", line)) for line in painted.splitlines()) <= columns
+
+
+def test_a_judge_says_why_in_both_orders() -> None:
+    notes = ("The first one is vague.", "Die zweite ist vage. ::error::x")
+    lost = Preference(arm_first="baseline", baseline_first="baseline", notes=notes)
+    row = sample.row(marks={}, preferences={"judge": {"tuned": (lost,)}})
+    said = text(shop(rows=(row,), graders=(Grading(name="judge", kind="preference"),)))
+    assert "#1 · judge 0.50 → 0.00" in said
+    assert "│ judge: The first one is vague.\n│ judge: Die zweite ist vage. ::error::x" in said
 
 
 def test_how_many_rows_are_shown() -> None:
