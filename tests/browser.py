@@ -133,10 +133,8 @@ class Browser:
         script: bool = True,
     ) -> Page:
         """A new window of these CSS pixels with the page in it, loaded from a file."""
-        path = self.folder / f"{self._last}.html"
-        path.write_text(html, "utf-8")
         page = Page(self, width, height, dark=dark, script=script)
-        page.visit(path.as_uri())
+        page.show(html)
         return page
 
     def close(self) -> None:
@@ -157,6 +155,7 @@ class Page:
         target = browser.send("Target.createTarget", url="about:blank", browserContextId=context)
         attached = browser.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self.browser = browser
+        self.downloads = browser.folder / f"downloads-{context}"
         self._session: str = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
@@ -164,10 +163,10 @@ class Page:
             "Browser.setDownloadBehavior",
             behavior="allow",
             browserContextId=context,
-            downloadPath=str(browser.downloads),
+            downloadPath=str(self.downloads),
         )
+        self._dark = dark
         self.resize(width, height)
-        self.media(dark=dark)
         self.send("Emulation.setScriptExecutionDisabled", value=not script)
 
     def send(self, method: str, /, **parameters: Any) -> dict[str, Any]:
@@ -184,15 +183,28 @@ class Page:
             mobile=False,
         )
 
-    def media(self, *, dark: bool = False, printed: bool = False) -> None:
-        """Emulate a dark system, or paper."""
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    def media(self, *, printed: bool = False) -> None:
+        """Emulate paper, or a screen."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         self.send(
             "Emulation.setEmulatedMedia",
             media="print" if printed else "",
             features=[scheme, still],
         )
+
+    def show(self, html: str) -> None:
+        """Load a page from a file, as if nothing had been there before.
+
+        This is faster than to open a window, which loads its fonts again.
+        """
+        path = self.browser.folder / f"{self._session}.html"
+        if path.exists():
+            self.evaluate("localStorage.clear()")
+        path.write_text(html, "utf-8")
+        self.media()
+        self.browser.events.clear()
+        self.visit(path.as_uri())
 
     def visit(self, address: str) -> None:
         """Go there and wait until it is loaded."""
@@ -247,14 +259,16 @@ class Page:
         return base64.b64decode(made["data"])
 
     def download(self, name: str) -> bytes:
-        """A file that the page has handed over, waited for."""
+        """A file that the page has handed over, waited for, and taken away."""
         # It has another name while it is written.
-        path, end = self.browser.downloads / name, time.monotonic() + PATIENCE
+        path, end = self.downloads / name, time.monotonic() + PATIENCE
         while not path.exists():
             if time.monotonic() > end:
                 raise BrowserError(f"{name} was not downloaded")
             time.sleep(0.02)
-        return path.read_bytes()
+        data = path.read_bytes()
+        path.unlink()
+        return data
 
     @property
     def complaints(self) -> list[str]:
@@ -269,12 +283,19 @@ class Page:
 
     @property
     def requests(self) -> list[str]:
-        """The addresses that were asked for."""
+        """The addresses that were asked for; not those that the content policy kept back."""
         self.evaluate("1")
+        events = self._events()
+        kept = {
+            event["params"]["requestId"]
+            for event in events
+            if event["params"].get("blockedReason") == "csp"
+        }
         return [
             event["params"]["request"]["url"]
-            for event in self._events()
+            for event in events
             if event["method"] == "Network.requestWillBeSent"
+            and event["params"]["requestId"] not in kept
         ]
 
     def _events(self) -> list[Mapping[str, Any]]:

@@ -75,7 +75,7 @@ def voting(view: View) -> Iterator[str]:
     if view.candidate is None:
         return
     yield '<section id="vote" class="scripted" aria-labelledby="title-vote" hidden>'
-    yield '<h2 id="title-vote" tabindex="-1">Blind vote</h2>'
+    yield '<h1 id="title-vote" tabindex="-1">Blind vote</h1>'
     yield "<p>Which answer is better? Rows where an answer is missing, or both are the same, are "
     keys = ", ".join(f"<kbd>{key}</kbd>" for key in _VOTING_KEYS)
     yield f"left out. The votes are counted when you stop. Keys: {keys}.</p>"

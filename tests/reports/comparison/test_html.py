@@ -60,7 +60,6 @@ def test_it_begins_with_the_verdict_and_goes_on_in_the_order_of_what_matters(
     assert sentence is not None
     assert plain(tree.find(".//header")).startswith(f"? Inconclusive {sentence.sentence}")
     assert [plain(title) for title in tree.findall(".//main/section/h2")] == [
-        "Blind vote",  # hidden until it is asked for
         "Differences",
         "Gate",
         "Biggest regressions",
