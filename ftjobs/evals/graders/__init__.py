@@ -1,58 +1,56 @@
-"""Graders: small functions that score an answer against the expected one, from 0 to 1.
+r"""Graders: small functions that score an answer, or say which of two is better.
 
-A grader of your own is `Grader("name", function)` with `function(answer, expected) -> float`.
+    graders.exact()
+    graders.named("regex:^\d+$")
+    graders.Function("short", lambda answer, prompt: len(answer.text) < 80, "binary")
+
+Scores are from 0 (worst) to 1 (best), but for `perplexity`.  Each grader of one's own is a
+`Function`, or whatever meets `Grader` or `PairGrader`.  Those of this package take time linear in
+the answer, or read no more of it than they say: a megabyte takes two seconds at most.
 """
 
-from __future__ import annotations
+from ftjobs.evals.graders.base import (
+    Biased,
+    Function,
+    Grader,
+    Item,
+    Pair,
+    PairGrader,
+    Reports,
+    of_texts,
+)
+from ftjobs.evals.graders.calls import tool_calls
+from ftjobs.evals.graders.labels import labels
+from ftjobs.evals.graders.likelihood import perplexity, token_accuracy
+from ftjobs.evals.graders.overlap import bleu, chrf, fuzzy, gleu, rouge_l, rouge_n
+from ftjobs.evals.graders.registry import known, named
+from ftjobs.evals.graders.structure import json_schema
+from ftjobs.evals.graders.text import contains, exact, normalised, regex
 
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from ftjobs.errors import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class Grader:
-    """A named score of (answer, expected), from 0 (worst) to 1 (best)."""
-
-    name: str
-    score: Callable[[str, str], float]
-
-    def __call__(self, answer: str, expected: str) -> float:
-        """The score of `answer`."""
-        return self.score(answer, expected)
-
-
-def exact() -> Grader:
-    """1 if the answer is the expected text, else 0; outer white space and NFC form aside."""
-    return Grader("exact", _exact)
-
-
-def chrf() -> Grader:
-    """chrF2: F-score of character 1- to 6-grams, recall weighted twice, from 0 to 1.
-
-    Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation", as sacrebleu
-    computes it (which prints it times 100).  It suits languages without spaces.
-
-    Raises:
-        ConfigError: sacrebleu is not installed.
-    """
-    try:
-        from sacrebleu.metrics.chrf import CHRF
-    except ImportError:
-        raise ConfigError(
-            "the chrf grader needs sacrebleu", hint="pip install 'ftjobs[evals]'"
-        ) from None
-    metric = CHRF()
-    return Grader(
-        "chrf", lambda answer, expected: metric.sentence_score(answer, [expected]).score / 100
-    )
-
-
-def _exact(answer: str, expected: str) -> float:
-    return float(_normal(answer) == _normal(expected))
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip()
+__all__ = [
+    "Biased",
+    "Function",
+    "Grader",
+    "Item",
+    "Pair",
+    "PairGrader",
+    "Reports",
+    "bleu",
+    "chrf",
+    "contains",
+    "exact",
+    "fuzzy",
+    "gleu",
+    "json_schema",
+    "known",
+    "labels",
+    "named",
+    "normalised",
+    "of_texts",
+    "perplexity",
+    "regex",
+    "rouge_l",
+    "rouge_n",
+    "token_accuracy",
+    "tool_calls",
+]
