@@ -189,7 +189,7 @@ class _InTurn:
         self._print()
         side = self._left.pop(0)
         self._printed = 0
-        if side.shown:
+        if any(side.shown):
             click.echo()
         if note := side.note(stopped=stopped):
             click.echo(note)
@@ -197,7 +197,8 @@ class _InTurn:
             click.echo()
 
     def _give_up(self) -> None:
-        click.echo()
+        if not any(self._left[0].shown):
+            click.echo()  # behind the terminal's ^C
         self._finish(stopped=True)
         while self._left:
             self._name()

@@ -16,12 +16,14 @@ _OPEN = re.compile(
 )
 """The start of what `clean` takes out, at the end of a text that may go on."""
 
+LONGEST = 4096  # characters of a sequence that are waited for; no terminal knows one as long
+
 
 class Stream:
     """Cleans pieces; what they give, joined, is `clean` of the whole.
 
     A piece that ends within an escape sequence holds its start back until the rest is there, so
-    that neither half shows.
+    that neither half shows.  Of a sequence of more than `LONGEST` characters, the rest does.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,7 @@ class Stream:
         """What can be shown now that `piece` came too."""
         text = self._held + piece
         found = _OPEN.search(text)
-        if found is None:
+        if found is None or (found.end() - found.start() > LONGEST and found["string"] is None):
             self._held = ""
             return clean(text)
         # What a string (a title, say) holds is never shown: its start and end are enough.

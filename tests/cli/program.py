@@ -9,17 +9,33 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
 from ftjobs.client import Client
-from ftjobs.schema import Job
+from ftjobs.schema import ChatMessage, Delta, Job, Sampling
 
+PLAIN = Sampling()
 TRAIN = Path(__file__).parents[2] / "datasets/support/train.jsonl"
 
 
 class _Backend(FakeBackend):
+    """Asked to "hang", the tuned model does so after a word; asked to "split", all answer by
+    single characters."""
+
+    def stream(
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = PLAIN
+    ) -> Iterator[Delta]:
+        question = messages[-1].content
+        for delta in super().stream(model, messages, sampling=sampling):
+            pieces = delta.content if question == "split" else [delta.content]
+            yield from (delta.model_copy(update={"content": piece}) for piece in pieces)
+            if (question, model) == ("hang", "fake-tuned"):
+                threading.Event().wait()
+
     def cancel(self, job_id: str) -> Job:
         Path(os.environ["CANCELLED"]).touch()
         return super().cancel(job_id)
@@ -27,13 +43,16 @@ class _Backend(FakeBackend):
 
 def run(steps: int, *args: str) -> int:
     """Run one command; its exit code."""
-    client = Client(_Backend(steps=steps, answers=lambda model, messages: _answer(messages)))
+    models = ("fake-base", "fake-tuned")
+    client = Client(_Backend(steps=steps, models=models, answers=_answer))
     client.submit(TRAIN, model="fake-base", suffix="s", metadata={"team": "a b"})
     return main(args, connect=lambda settings: client)
 
 
-def _answer(messages: object) -> str:
-    return f"turns={len(messages)}"  # type: ignore[arg-type]
+def _answer(model: str, messages: Sequence[ChatMessage]) -> str:
+    if messages[-1].content == "split":
+        return "\x1b]0;title\x07\x1b[31mred\x1b[0m 学習率"
+    return f"turns={len(messages)}"
 
 
 if __name__ == "__main__":
