@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -85,7 +87,11 @@ def test_nothing_is_asked_of_the_network(reports: tuple[Report, ...]) -> None:
     made = html(reports, statistics={Path("a"): statistics(1, 2, 3)})
     assert [word for word in NEVER if word in made] == []
     policy = [a["content"] for a in Page(made).all("meta") if "http-equiv" in a]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+    style = made.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == [
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    ]
 
 
 @given(st.text(), st.text(min_size=1))

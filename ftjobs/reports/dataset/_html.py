@@ -10,49 +10,28 @@ from ftjobs.data import Report
 from ftjobs.data.stats import Histogram, Statistics
 from ftjobs.reports.dataset._chart import histogram
 from ftjobs.reports.dataset._words import Group, groups, many, one_line, place, repair, word
+from ftjobs.reports.page import document
 from ftjobs.schema import Issue
 
 PLACES = 200
 """Places listed of a code; the others are counted."""
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c1e21; --faint: #5b6168; --paper: #ffffff;
-  --card: #f4f5f7; --line: #d5d9de; --error: #b3261e; --warning: #8a5a00; --info: #1a5fb4;
-  --ok: #1b6e3c; --bar: #3b6fb6; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --faint: #a2a9b2; --paper: #16181b;
-  --card: #202327; --line: #3a3f46; --error: #ff8a80; --warning: #f0b95a; --info: #8ab8ff;
-  --ok: #7bd69b; --bar: #7aa8e6; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; }
-code, .where { font-family: ui-monospace, monospace; font-size: .9em; }
-.error { color: var(--error); } .warning { color: var(--warning); } .info { color: var(--info); }
-.ok { color: var(--ok); } .faint { color: var(--faint); }
+.where { margin-right: .75rem; font-family: ui-monospace, monospace; font-size: .9em; }
 section.file, details { background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .75rem 1rem; margin: .75rem 0; }
 section.file h3 { margin: 0; }
 dl { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; margin: 0; }
 dl div { display: flex; gap: .4rem; } dt { color: var(--faint); white-space: nowrap; }
 dd { margin: 0; }
-summary { cursor: pointer; font-weight: 600; } summary .faint { font-weight: 400; }
+summary { font-weight: 600; } summary .faint { font-weight: 400; }
 ol { padding-left: 0; list-style: none; margin: .5rem 0 0; }
 li { border-top: 1px solid var(--line); padding: .3rem 0; }
-li .where { margin-right: .75rem; }
 figure { margin: 1rem 0; } figure h3 { margin: 0 0 .25rem; } figcaption { color: var(--faint); }
 svg { display: block; width: 100%; height: 8rem; } svg rect { fill: var(--bar); }
 .axis { display: flex; justify-content: space-between; font-size: .85em;
   border-top: 1px solid var(--line); }
-@media print { body { max-width: none; padding: 0; } details { break-inside: auto; }
-  details::details-content { content-visibility: visible; display: block; } }
 """
-
-_HEAD = (
-    '<meta charset="utf-8">',
-    '<meta name="viewport" content="width=device-width, initial-scale=1">',
-    '<meta http-equiv="Content-Security-Policy" '
-    "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-)
 
 
 def html(
@@ -66,29 +45,19 @@ def html(
     `statistics` are drawn as histograms, by the path of their report.  Of a code, `places` places
     are listed.  Everything from outside is escaped.
     """
-    lines = [
-        "<!DOCTYPE html>",
-        '<html lang="en">',
-        "<head>",
-        *_HEAD,
-        f"<title>{_title(reports)}</title>",
-        f"<style>{_STYLE}</style>",
-        "</head>",
-        "<body>",
+    body = [
         "<main>",
         "<h1>Dataset check</h1>",
         *(line for report in reports for line in _file(report)),
         *_issues(groups(reports), places),
         *(line for path, numbers in (statistics or {}).items() for line in _numbers(path, numbers)),
         "</main>",
-        "</body>",
-        "</html>",
     ]
-    return "\n".join(lines)
+    return document(_title(reports), body, style=_STYLE)
 
 
 def _title(reports: Sequence[Report]) -> str:
-    names = ", ".join(_safe(report.path.name) for report in reports[:3])
+    names = ", ".join(one_line(report.path.name) for report in reports[:3])
     return f"Dataset check: {names}{', …' if len(reports) > 3 else ''}"
 
 
