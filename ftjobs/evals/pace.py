@@ -15,6 +15,7 @@ START = 20.0
 SHRINK = 0.8  # per episode of refusals
 NEAR = 0.95  # of the width that was refused last: below it, grow fast
 FAST = 0.5  # of a request, for every one that went well: half as many again in a round
+PROBE = 0.1  # the same from there on: services refuse at random too, far below their limit
 TROUBLE = 5.0  # seconds without growth after a failure that is no refusal
 DEBOUNCE = 0.5  # seconds after a refusal in which others belong to the same episode
 
@@ -34,9 +35,12 @@ class Turn:
 
     @contextmanager
     def rest(self, error: BackendError) -> Iterator[None]:
-        """Inside the block it waits to be sent again, and others have its room."""
-        with self._pace.aside(error):
-            yield
+        """Inside the block it waits to be sent again.
+
+        It keeps its place: what a service has asked to wait for must not be taken by another.
+        """
+        self._pace.met(error)
+        yield
         self._sent = self._now()
 
 
@@ -46,8 +50,7 @@ class Pace:
     The width doubles with every round that goes well until the first refusal.  A refusal (429)
     takes it to 0.8 of what it was; further ones of the same episode, which lasts as long as the
     service asks to wait, change nothing.  Then it grows fast to where it was refused, and from
-    there by one a round.  Other failures pause the growth.  A request that waits to be sent again
-    makes room for others meanwhile.
+    there by a tenth a round.  Other failures pause the growth.
 
     Args:
         most: the width is never more.
@@ -62,7 +65,7 @@ class Pace:
         self._width = min(start, float(self._most))
         self._ceiling = float("inf")  # what was refused last
         self._quiet_until = self._calm_until = float("-inf")
-        self._under_way = self._resting = 0
+        self._under_way = 0
         self._now = now
         self._free = threading.Condition()
 
@@ -70,12 +73,6 @@ class Pace:
     def width(self) -> int:
         """How many may be under way at once."""
         return max(1, int(self._width))
-
-    @property
-    def wanted(self) -> int:
-        """How many threads it takes to use that width: those that wait make room for others."""
-        with self._free:
-            return self.width + self._resting
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -94,33 +91,21 @@ class Pace:
                 self._width = min(float(self._most), self._width + self._growth())
                 self._free.notify()
 
-    @contextmanager
-    def aside(self, error: BackendError) -> Iterator[None]:
-        """Inside the block, a request that met `error` is not under way."""
+    def met(self, error: BackendError) -> None:
+        """A request failed, and will be sent again."""
         with self._free:
-            self._met(error)
-            self._resting += 1
-        self._leave()
-        try:
-            yield
-        finally:
-            with self._free:
-                self._resting -= 1
-            self._enter()
+            now = self._now()
+            if not isinstance(error, RateLimitError):
+                self._calm_until = now + TROUBLE
+            elif now >= self._quiet_until:
+                self._ceiling = self._width
+                self._width = max(1.0, self._width * SHRINK)
+                self._quiet_until = now + max(DEBOUNCE, error.retry_after or 0.0)
 
     def _growth(self) -> float:
         if self._ceiling == float("inf"):
             return 1.0
-        return FAST if self._width < NEAR * self._ceiling else 1 / self._width
-
-    def _met(self, error: BackendError) -> None:
-        now = self._now()
-        if not isinstance(error, RateLimitError):
-            self._calm_until = now + TROUBLE
-        elif now >= self._quiet_until:
-            self._ceiling = self._width
-            self._width = max(1.0, self._width * SHRINK)
-            self._quiet_until = now + max(DEBOUNCE, error.retry_after or 0.0)
+        return FAST if self._width < NEAR * self._ceiling else PROBE
 
     def _enter(self) -> None:
         with self._free:

@@ -63,7 +63,7 @@ class _Pool(Generic[T, R]):
 
     def _hire(self) -> None:
         """Start as many threads as have something to do."""
-        for _ in range(min(self._pace.wanted - self._threads, len(self._todo))):
+        for _ in range(min(self._pace.width - self._threads, len(self._todo))):
             self._threads += 1
             # Daemons: at Ctrl-C nobody waits for one that was asked to come back in minutes.
             threading.Thread(target=self._work, name="ftjobs-ask", daemon=True).start()
