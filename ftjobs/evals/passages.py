@@ -1,29 +1,32 @@
 """A folder of documents → passages of about 800 characters, always the same ones.
 
 Read are text (.txt, .rst), Markdown (.md, .markdown), HTML (.html, .htm; its text alone) and
-JSON Lines (.jsonl), of which each line is a passage: its `text` or `content`, or the turns of a
+JSON Lines (.jsonl), of which each line is a document: its `text` or `content`, or the turns of a
 chat example, so that a training file can be searched instead of trained on.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError, DatasetError
-from ftjobs.evals.promptrow import WrongRow, prompt_of
+from ftjobs.evals.promptrow import WrongRow, prompt_of, text_in
 from ftjobs.evals.prompts import rows_in
 
 __all__ = ["ENDINGS", "LENGTH", "Passage", "cut", "read_passages"]
 
 LENGTH = 800
 """Characters of a passage at most; a heading stays with what follows it, and comes on top."""
+
+HEADING = 120
+"""Characters of a heading at most; what is longer just begins with a #."""
 
 MOST_BYTES = 32 * 2**20
 MOST_FILES = 10_000
@@ -32,21 +35,23 @@ ENDINGS = (".txt", ".rst", ".md", ".markdown", ".html", ".htm", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document.
-
-    `name` is the document's path within the folder; `question` is what a chat example asks.
-    """
+    """A piece of a document.  `name` is the document's path within the folder."""
 
     name: str
     text: str
-    question: str | None = None
 
 
-def read_passages(place: str | Path) -> tuple[list[Passage], int]:
+def read_passages(
+    place: str | Path, *, leave_out: Iterable[Path] = ()
+) -> tuple[list[Passage], int]:
     """The passages of a folder or of one file, in the order of their names, and of how many files.
 
     Hidden files and folders are left out, as are files of other kinds, those that hold zero
     bytes, and links that lead out of the folder.
+
+    Args:
+        place: the folder, or a file of one of the kinds above.
+        leave_out: files in the folder that are no documents, such as the prompts to be answered.
 
     Raises:
         ConfigError: there is no such place or no text in it, it is too large, or a file cannot
@@ -56,7 +61,10 @@ def read_passages(place: str | Path) -> tuple[list[Passage], int]:
     place = Path(place)
     found: list[Passage] = []
     files = size = 0
+    others = {path.resolve() for path in leave_out} if place.is_dir() else set()
     for path, name in _files(place):
+        if path.resolve() in others:
+            continue
         size += stamp_of(path)[0]
         if size > MOST_BYTES:
             raise ConfigError(
@@ -126,27 +134,26 @@ def _passages(path: Path, name: str) -> list[Passage]:
 
 def _rows(path: Path, name: str) -> Iterator[Passage]:
     for line, row in rows_in(path):
-        if isinstance(row, WrongRow):
-            raise DatasetError(f"{path}:{line}: {row.args[0]}")
-        plain = next((row[key] for key in ("text", "content") if isinstance(row.get(key), str)), "")
-        if plain.strip():
-            yield Passage(name, plain.strip())
-            continue
         try:
-            prompt = prompt_of(row, line)
+            text = _text_of_row(row)
         except WrongRow as wrong:
             raise DatasetError(
                 f"{path}:{line}: {wrong.args[0]}",
                 hint='A line is {"text": "..."}, or an example of a chat dataset.',
             ) from None
-        turns = [*(m for m in prompt.messages if m.role not in ("system", "developer"))]
-        said = [f"{m.role}: {_words(m.content)}" for m in turns]
-        said += [f"assistant: {prompt.expected}"] if prompt.expected else []
-        yield Passage(name, "\n".join(said), prompt.question)
+        yield from (Passage(name, piece) for piece in cut(text))
 
 
-def _words(content: object) -> str:
-    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+def _text_of_row(row: Mapping[str, Any] | WrongRow) -> str:
+    if isinstance(row, WrongRow):
+        raise row
+    for key in ("text", "content"):
+        if isinstance(row.get(key), str):
+            return str(row[key])
+    prompt = prompt_of(row)
+    turns = (m for m in prompt.messages if m.role not in ("system", "developer"))
+    said = [f"{message.role}: {text_in(message)}" for message in turns]
+    return "\n".join([*said, f"assistant: {prompt.expected}"] if prompt.expected else said)
 
 
 class _Text(HTMLParser):
@@ -197,39 +204,46 @@ def cut(text: str) -> Iterator[str]:
     """The passages of a text: whole paragraphs where they fit, else sentences, else characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     paragraphs = (part.strip() for part in _PARAGRAPHS.split(text))
-    pieces = (piece for part in paragraphs if part for piece in _short(part))
+    pieces = (piece for part in paragraphs for piece in _short(part) if piece)
     pack: list[str] = []
+    size = 0
     for piece in pieces:
-        if _length([*pack, piece]) > LENGTH and not all(map(_is_heading, pack)):
-            heading = [pack.pop()] if _is_heading(pack[-1]) else []
+        is_bare = len(pack) == 1 and _is_heading(pack[0])
+        if pack and size + len(piece) > LENGTH and not is_bare:
+            heading = [pack.pop()] if len(pack) > 1 and _is_heading(pack[-1]) else []
             yield "\n\n".join(pack)
-            pack = heading
+            pack, size = heading, sum(map(_size, heading))
         pack.append(piece)
+        size += _size(piece)
     if pack:
         yield "\n\n".join(pack)
 
 
-def _length(pack: Sequence[str]) -> int:
-    return sum(map(len, pack)) + 2 * len(pack) - 2
+def _size(piece: str) -> int:
+    return len(piece) + 2  # with the empty line behind it
 
 
 def _is_heading(piece: str) -> bool:
-    return piece.startswith("#") and "\n" not in piece
+    return piece.startswith("#") and "\n" not in piece and len(piece) <= HEADING
 
 
 def _short(paragraph: str) -> Iterator[str]:
     """A paragraph as pieces of at most `LENGTH` characters."""
+    pack = ""
+    for part in _parts(paragraph):
+        if len(pack) + len(part.rstrip()) > LENGTH:
+            yield pack.rstrip()
+            pack = ""
+        pack += part
+    yield pack.rstrip()
+
+
+def _parts(paragraph: str) -> Iterator[str]:
+    """Its sentences, each with the white space behind it; of one too long, its characters."""
     if len(paragraph) <= LENGTH:
         yield paragraph
         return
-    pack = ""
-    for sentence in _SENTENCE.findall(paragraph):
-        if len(pack) + len(sentence.rstrip()) > LENGTH and pack:
-            yield pack.rstrip()
-            pack = ""
-        pack += sentence
-        while len(pack.rstrip()) > LENGTH:
-            yield pack[:LENGTH]
-            pack = pack[LENGTH:]
-    if pack.strip():
-        yield pack.rstrip()
+    for found in _SENTENCE.finditer(paragraph):
+        sentence = found.group()
+        for at in range(0, len(sentence), LENGTH):
+            yield sentence[at : at + LENGTH]

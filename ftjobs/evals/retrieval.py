@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,12 @@ class Documents:
     _index: Any = field(repr=False)
 
     @classmethod
-    def read(cls, place: str | Path, *, passages: int = 4) -> Documents:
+    def read(
+        cls, place: str | Path, *, passages: int = 4, leave_out: Iterable[Path] = ()
+    ) -> Documents:
         """The documents of a folder or a file; see `ftjobs.evals.passages` for what is read.
+
+        `leave_out` are files in the folder that are none, such as the prompts to be answered.
 
         Raises:
             ConfigError: `bm25s` is not installed, there is no text, or it is too much; or
@@ -63,7 +67,7 @@ class Documents:
         """
         if not 1 <= passages <= MOST_PASSAGES:
             raise ConfigError(f"passages is {passages}: from 1 to {MOST_PASSAGES} can be shown")
-        found, files = read_passages(place)
+        found, files = read_passages(place, leave_out=leave_out)
         words: dict[str, int] = {}
         ids = [[words.setdefault(t, len(words)) for t in tokens(each.text)] for each in found]
         return cls(files, passages, found, words, _indexed(ids, words, place))
@@ -75,10 +79,7 @@ class Documents:
         return f"BM25 over {self.files:,} document{several}, {shown}"
 
     def found(self, question: str) -> list[Passage]:
-        """The passages that fit a question, the best first; of equals, the first in the folder.
-
-        A chat example that asks this very question is left out: it would give the answer away.
-        """
+        """The passages that fit a question, the best first; of equals, the first in the folder."""
         import numpy as np
 
         known = [self._words[token] for token in tokens(question) if token in self._words]
@@ -86,9 +87,7 @@ class Documents:
             return []
         scores = self._index.get_scores_from_ids(known)
         order = np.argsort(-scores, kind="stable")
-        best = (int(place) for place in order if scores[place] > 0)
-        others = (self._all[place] for place in best if self._all[place].question != question)
-        return list(islice(others, self.passages))
+        return [self._all[int(at)] for at in order[: self.passages] if scores[at] > 0]
 
     def shown(self, messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
         """A conversation with the passages before the last question of its user.
