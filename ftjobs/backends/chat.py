@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from ftjobs.schema import ChatMessage, Completion, Delta, Sampling, Usage
 
 __all__ = ["DEFAULTS", "chat_body", "completion", "deltas"]
 
+_REASONING = re.compile(r"(ft:|openai/)?(o\d|gpt-5)")
+"""OpenAI's reasoning models, which refuse `max_tokens`; what it calls them."""
+
 DEFAULTS = Sampling()
 """A service's own sampling."""
 
@@ -21,6 +25,8 @@ def chat_body(
 ) -> dict[str, Any]:
     """The body of POST /chat/completions.  What was not chosen is left out."""
     drawn = sampling.model_dump(mode="json", exclude_defaults=True)
+    if _REASONING.match(model) and "max_tokens" in drawn:
+        drawn["max_completion_tokens"] = drawn.pop("max_tokens")
     said = [
         message.model_dump(mode="json", exclude_none=True, exclude={"weight"})
         for message in messages

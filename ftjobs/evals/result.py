@@ -291,11 +291,17 @@ class Source(_Found):
 
 
 class Grading(_Found):
-    """A grader: its name, the kind of its score, and how it was set up, in words."""
+    """A grader: its name, the kind of its score, and how it was set up, in words.
+
+    `asked` and `usd` say what a judge took in this run: questions, and dollars where it has a
+    price.
+    """
 
     name: str
     kind: Kind
     about: str = ""
+    asked: int = 0
+    usd: float | None = None
 
 
 class Comparison(_Found):

@@ -83,7 +83,7 @@ def compare(
     tasks = _tasks(prompts, sets or {})
     _check(tasks, arms, graders, samples, gate)
     ask = Asker() if ask is None else ask
-    _announce(tasks, arms, graders, samples, confidence, ask, say)
+    _announce(tasks, arms, samples, confidence, ask, say)
     answers = _answers(tasks, arms, samples, ask)
     rows = _graded(tasks, arms, graders, answers, ask)
     found = contrasts_of(rows, arms, graders, confidence=confidence, seed=seed)
@@ -100,7 +100,7 @@ def compare(
         samples=samples,
         sources=tuple(sources),
         arms=summaries,
-        graders=tuple(_grading(grader) for grader in graders),
+        graders=tuple(_grading(grader, ask) for grader in graders),
         rows=rows,
         contrasts=found,
         verdict=decided,
@@ -165,7 +165,6 @@ def _require_unique(what: str, names: Sequence[str]) -> None:
 def _announce(
     tasks: Sequence[_Task],
     arms: Sequence[Arm],
-    graders: Sequence[Grader | PairGrader],
     samples: int,
     confidence: float,
     ask: Asker,
@@ -175,11 +174,10 @@ def _announce(
     from ftjobs.evals.statistics import detectable
 
     own = [task.prompt for task in tasks if task.set == ""]
-    is_judged = any(isinstance(grader, PairGrader) for grader in graders)
-    n = sum(is_judged or prompt.expected is not None or prompt.calls is not None for prompt in own)
-    if n:
-        least = detectable(n, disagreement=DISAGREEMENT, alpha=1 - confidence)
-        say(power_sentence(n, least, disagreement=DISAGREEMENT, confidence=confidence))
+    # Where nothing is expected, a judge or a pattern grades every row.
+    n = sum(p.expected is not None or p.calls is not None for p in own) or len(own)
+    least = detectable(n, disagreement=DISAGREEMENT, alpha=1 - confidence)
+    say(power_sentence(n, least, disagreement=DISAGREEMENT, confidence=confidence))
     wanted = [q for task in tasks for q in _questions(task, arms, samples)]
     count, missing, usd = ask.most(wanted)
     known = f", {count - missing:,} of them known already" if missing < count else ""
@@ -320,9 +318,12 @@ def _is_whole(pair: Pair) -> bool:
     return not (pair.answer.failure or pair.baseline.failure)
 
 
-def _grading(grader: Grader | PairGrader) -> Grading:
+def _grading(grader: Grader | PairGrader, ask: Asker) -> Grading:
     kind = grader.kind if isinstance(grader, Grader) else "preference"
-    return Grading(name=grader.name, kind=kind, about=grader.about)
+    spent = ask.spent[grader.name]
+    return Grading(
+        name=grader.name, kind=kind, about=grader.about, asked=spent.asked, usd=spent.usd
+    )
 
 
 # --- what it took, and what is to be known about it ---------------------------------------------

@@ -37,9 +37,9 @@ class Scripted(FakeBackend):
 
     def __init__(self, **how: Any) -> None:
         self.asked: Counter[str] = Counter()
-        super().__init__(answers=self._say, **how)
+        super().__init__(answers=self._reply, **how)
 
-    def _say(self, model: str, messages: Sequence[ChatMessage]) -> str:
+    def _reply(self, model: str, messages: Sequence[ChatMessage]) -> str:
         text = str(messages[-1].content)
         self.asked[text] += 1
         return text.replace("q", "a")

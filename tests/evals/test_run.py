@@ -1,98 +1,294 @@
-import pickle
-import threading
-from collections.abc import Sequence
+"""A comparison from beginning to end, over scripted models."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
-from ftjobs.errors import ConfigError, NotFoundError, ServiceError
-from ftjobs.evals import Comparison, Prompt, compare
-from ftjobs.evals.graders import Grader, exact
+from ftjobs.errors import ConfigError, InvalidRequestError, NotFoundError
+from ftjobs.evals import Arm, Comparison, Gate, Price, Prompt, compare
+from ftjobs.evals.asking import Asker
+from ftjobs.evals.cache import AnswerCache
+from ftjobs.evals.graders import chrf, exact
+from ftjobs.evals.graders.base import Function
+from ftjobs.evals.result import Answer
 from ftjobs.schema import ChatMessage, Sampling
 
-
-def ask(question: str, expected: str | None = None) -> Prompt:
-    return Prompt((ChatMessage(role="user", content=question),), expected)
+WARM = Sampling(temperature=0.7)
 
 
-def answers(model: str, messages: Sequence[ChatMessage]) -> str:
-    question = str(messages[-1].content)
-    return question.upper() if model == "tuned" else question
+class Models(FakeBackend):
+    """`tuned` is right on `right` of 100 questions, `base` on none, `good` on all."""
+
+    def __init__(self, right: int = 70, base: int = 0) -> None:
+        self.right = {"tuned": right, "base": base, "good": 100, "worse": 0}
+        self.asked: Counter[tuple[str, str]] = Counter()
+        super().__init__(models=tuple(self.right), answers=self._reply)
+
+    def _reply(self, model: str, messages: Sequence[ChatMessage]) -> str:
+        question = str(messages[-1].content)
+        self.asked[model, question] += 1
+        is_right = int(question.strip("trainq")) % 100 < self.right[model]
+        return question.upper() if is_right else "no idea"
 
 
-def backend() -> FakeBackend:
-    return FakeBackend(answers=answers, models=("base", "tuned"))
+def prompts(count: int, word: str = "q") -> list[Prompt]:
+    return [
+        Prompt((ChatMessage(role="user", content=f"{word}{i}"),), f"{word}{i}".upper(), line=i + 1)
+        for i in range(count)
+    ]
 
 
-def test_rows_keep_the_order_of_the_prompts() -> None:
-    prompts = [ask(f"q{i}", f"Q{i}") for i in range(50)]
-    result = compare(backend(), prompts, base="base", tuned="tuned", threads=8)
-    assert [row.prompt for row in result.rows] == prompts
-    assert [row.tuned.text for row in result.rows] == [f"Q{i}" for i in range(50)]
-    assert result.means("exact") == (0.0, 1.0)
-    assert pickle.loads(pickle.dumps(result)) == result
+def two(backend: FakeBackend, **how: object) -> list[Arm]:
+    return [Arm(name, name, backend, **how) for name in ("base", "tuned")]  # type: ignore[arg-type]
 
 
-def test_prompts_without_an_expected_answer_are_not_graded() -> None:
-    result = compare(backend(), [ask("a", "A"), ask("b")], base="base", tuned="tuned")
-    assert result.graded("exact") == 1
-    assert [dict(row.scores) for row in result.rows] == [{"exact": (0.0, 1.0)}, {}]
-    assert compare(backend(), [ask("b")], base="base", tuned="tuned").means("exact") is None
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[AnswerCache]:
+    with closing(AnswerCache(tmp_path / "answers.sqlite")) as cache:
+        yield cache
 
 
-def test_one_model_answers_everything_before_the_other() -> None:
-    order: list[str] = []
-    lock = threading.Lock()
-
-    def note(model: str, messages: Sequence[ChatMessage]) -> str:
-        with lock:
-            order.append(model)
-        return ""
-
-    noting = FakeBackend(answers=note, models=("base", "tuned"))
-    compare(noting, [ask("q")] * 6, base="base", tuned="tuned")
-    assert order == ["tuned"] * 6 + ["base"] * 6
+def test_rows_are_in_the_order_of_the_prompts_and_hold_what_was_said() -> None:
+    result = compare(prompts(50), two(Models()), graders=[exact(), chrf()], now=lambda: 7.0)
+    assert [row.line for row in result.rows] == list(range(1, 51))
+    assert result.rows[3].answers["tuned"][0].text == "Q3"
+    assert result.rows[3].score("exact", "tuned") == 1
+    assert result.created == 7
+    assert [grader.name for grader in result.graders] == ["exact", "chrf"]
 
 
-def test_progress_counts_every_answer() -> None:
-    seen: list[tuple[int, int]] = []
-    compare(
-        backend(),
-        [ask("q")] * 5,
-        base="base",
-        tuned="tuned",
-        progress=lambda done, total: seen.append((done, total)),
+def test_it_comes_back_from_json() -> None:
+    result = compare(prompts(9), two(Models()), graders=[exact()])
+    assert Comparison.model_validate_json(result.model_dump_json()) == result
+
+
+def test_a_better_candidate_passes() -> None:
+    verdict = compare(prompts(60), two(Models(right=40))).verdict
+    assert verdict is not None
+    assert verdict.word == "pass"
+    assert verdict.sentence.startswith("Tuned beats base by 66.7 points")
+    assert "n = 60" in verdict.sentence
+
+
+def test_a_worse_candidate_fails() -> None:
+    verdict = compare(prompts(60), two(Models(right=0, base=40))).verdict
+    assert verdict is not None
+    assert verdict.word == "fail"
+
+
+def test_few_rows_decide_nothing() -> None:
+    verdict = compare(prompts(6), two(Models(right=1))).verdict
+    assert verdict is not None
+    assert verdict.word == "inconclusive"
+
+
+def test_equal_models_are_not_inferior_by_a_margin() -> None:
+    arms = two(Models(right=50, base=50))
+    gates = [Gate(), Gate(rule="non-inferior", margin=0.1)]
+    words = [v.word for gate in gates if (v := compare(prompts(100), arms, gate=gate).verdict)]
+    assert words == ["inconclusive", "pass"]
+
+
+def test_the_gate_may_name_its_grader() -> None:
+    always = Function("always", lambda _answer, _prompt: 1.0)
+    found = compare(
+        prompts(60), two(Models()), graders=[always, exact()], gate=Gate(grader="exact")
     )
-    assert sorted(seen) == [(i, 10) for i in range(1, 11)]
+    assert found.verdict is not None
+    assert found.verdict.grader == "exact"
+    assert found.verdict.word == "pass"
+    with pytest.raises(ConfigError, match="no-such"):
+        compare(prompts(2), two(Models()), gate=Gate(grader="no-such"))
 
 
-def test_an_answer_that_was_cut_says_so() -> None:
-    long = FakeBackend(answers={"q": "one two three"}, models=("m",))
-    result = compare(long, [ask("q")], base="m", tuned="m", sampling=Sampling(max_tokens=2))
-    assert result.rows[0].base.finish_reason == "length"
+def test_without_a_gate_there_is_no_verdict() -> None:
+    assert compare(prompts(9), two(Models()), gate=None).verdict is None
 
 
-def test_an_error_ends_the_run() -> None:
+def test_prompts_that_expect_nothing_are_not_graded() -> None:
+    bare = [Prompt(prompt.messages) for prompt in prompts(4)]
+    result = compare([*prompts(3), *bare], two(Models()))
+    contrast = result.contrast("exact", "tuned")
+    assert contrast is not None
+    assert contrast.n == 3
+    nothing = compare(bare, two(Models()))
+    assert (nothing.contrasts, nothing.verdict) == ((), None)
+
+
+def test_every_arm_is_held_against_the_first_and_holm_counts_them_all() -> None:
+    backend = Models(right=12)
+    arms = [*two(backend), Arm("good", "good", backend), Arm("worse", "worse", backend)]
+    result = compare(prompts(40), arms, graders=[exact(), chrf()])
+    assert [(c.grader, c.arm) for c in result.contrasts] == [
+        (grader, arm) for grader in ("exact", "chrf") for arm in ("tuned", "good", "worse")
+    ]
+    contrast = result.contrast("exact", "tuned")
+    assert contrast is not None
+    assert contrast.p is not None
+    assert contrast.p_adjusted is not None
+    assert contrast.p_adjusted > contrast.p
+    assert any("good is best of 3 arms" in warning for warning in result.warnings)
+
+
+def test_samples_are_averaged_within_the_prompt() -> None:
+    draws = random.Random(3)
+    backend = FakeBackend(
+        models=("base", "tuned"),
+        answers=lambda model, m: (
+            str(m[-1].content).upper() if model == "tuned" and draws.random() < 0.5 else "no"
+        ),
+    )
+    result = compare(prompts(20), two(backend, sampling=WARM), samples=4, ask=Asker(threads=1))
+    row = result.rows[0]
+    assert len(row.answers["tuned"]) == 4
+    contrast = result.contrast("exact", "tuned")
+    assert contrast is not None
+    assert (contrast.kind, contrast.n) == ("continuous", 20)
+
+
+def test_samples_with_a_seed_get_a_seed_each() -> None:
+    seeds: list[int | None] = []
+
+    class Noting(FakeBackend):
+        def complete(self, model, messages, *, sampling=WARM, tools=()):  # type: ignore[no-untyped-def]
+            seeds.append(sampling.seed)
+            return super().complete(model, messages, sampling=sampling)
+
+    backend = Noting(models=("base", "tuned"))
+    drawn = Sampling(temperature=0.7, seed=5)
+    compare(prompts(1), two(backend, sampling=drawn), samples=3, ask=Asker(threads=1))
+    assert sorted(filter(None, seeds)) == [5, 5, 6, 6, 7, 7]
+
+
+def test_clusters_reach_the_statistics() -> None:
+    clustered = [
+        Prompt(p.messages, p.expected, cluster=f"document {i // 5}")
+        for i, p in enumerate(prompts(60))
+    ]
+    contrast = compare(clustered, two(Models(right=30))).contrast("exact", "tuned")
+    assert contrast is not None
+    assert contrast.clusters == 12
+
+
+def test_one_failed_answer_leaves_its_row_out_and_is_said() -> None:
+    backend = Models()
+    backend.fail_next("complete", InvalidRequestError("too long"))
+    result = compare(prompts(60), two(backend), ask=Asker(threads=1))
+    contrast = result.contrast("exact", "tuned")
+    assert contrast is not None
+    assert contrast.n == 59
+    assert result.arms[0].failures == 1
+    assert any("1 answers could not be had" in warning for warning in result.warnings)
+    assert result.verdict is not None
+    assert result.verdict.word == "pass"
+
+
+def test_many_missing_answers_leave_the_verdict_open() -> None:
+    backend = Models()
+    backend.fail_next("complete", *[InvalidRequestError("too long")] * 14)
+    verdict = compare(prompts(60), two(backend), ask=Asker(threads=1)).verdict
+    assert verdict is not None
+    assert verdict.word == "inconclusive"
+
+
+def test_a_second_run_asks_nobody_and_finds_the_same(cache: AnswerCache) -> None:
+    backend = Models()
+    first, second = (
+        compare(prompts(30), two(backend), ask=Asker(cache=cache), now=lambda: 1.0)
+        for _ in range(2)
+    )
+    assert set(backend.asked.values()) == {1}
+    asked = [[arm.asked for arm in each.arms] for each in (first, second)]
+    assert asked == [[30, 30], [0, 0]]
+    plain = [
+        each.model_copy(update={"arms": [a.model_copy(update={"asked": 0}) for a in each.arms]})
+        for each in (first, second)
+    ]
+    assert plain[0] == plain[1]
+
+
+def test_prices_and_tokens_are_counted_by_arm() -> None:
+    backend = Models()
+    arms = [Arm("base", "base", backend), Arm("tuned", "tuned", backend, price=Price(1e6, 1e6))]
+    base, tuned = compare(prompts(10), arms).arms
+    assert base.usd is None
+    assert tuned.usd == tuned.tokens_read + tuned.tokens_written > 0
+    assert tuned.seconds is not None
+
+
+def test_what_is_known_before_is_said_before() -> None:
+    said: list[str] = []
+    backend = Models()
+    compare(
+        prompts(100), two(backend), say=lambda text: said.append(f"{len(backend.asked)} {text}")
+    )
+    assert said[0].startswith("0 100 rows detect a difference of 12.")
+    assert said[1].startswith("0 200 answers are wanted")
+
+
+def test_a_model_that_recites_is_named() -> None:
+    backend = Models(right=100)
+    backend.right["tuned"] = 20  # questions above 20 are not known
+    trained = [p for p in prompts(100, "train") if int(str(p.expected).strip("TRAINQ")) < 20]
+    result = compare(prompts(100), two(backend), sets={"train": trained})
+    assert any(w.startswith("tuned recites: by exact") for w in result.warnings)
+    assert {row.set for row in result.rows} == {"", "train"}
+    fair = compare(prompts(100), two(backend), sets={"train": prompts(100, "train")})
+    assert not any("recites" in warning for warning in fair.warnings)
+
+
+def test_a_model_that_has_forgotten_is_named() -> None:
+    backend = Models(right=0, base=60)
+    result = compare(prompts(3), two(backend), sets={"general": prompts(50, "train")})
+    assert any("tuned has lost on the set general: by exact" in w for w in result.warnings)
+
+
+class Kept:
+    """Stored answers of nobody that is asked."""
+
+    name = "answers.jsonl"
+
+    def find(self, messages: Sequence[ChatMessage], sample: int) -> Answer | None:
+        text = str(messages[-1].content)
+        return None if text == "q1" else Answer(text=text.upper())
+
+
+def test_stored_answers_are_an_arm() -> None:
+    arms = [Arm("base", "base", Models()), Arm("old", "old", stored=Kept())]  # type: ignore[arg-type]
+    result = compare(prompts(30), arms)
+    assert result.rows[0].score("exact", "old") == 1
+    assert result.rows[1].answers["old"][0].failure == "no stored answer to this prompt"
+    assert (result.arms[1].backend, result.arms[1].answers) == ("", 29)
+
+
+def wrong(backend: FakeBackend) -> list[tuple[list[Prompt], list[Arm], dict[str, object], str]]:
+    base, tuned = two(backend)
+    return [
+        ([], [base, tuned], {}, "no prompt"),
+        (prompts(1), [base], {}, "two arms"),
+        (prompts(1), [base, base], {}, "two arms share a name"),
+        (prompts(1), [base, tuned], {"graders": [exact(), exact()]}, "two graders share a name"),
+        (prompts(1), [base, tuned], {"samples": 2}, "at temperature 0"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_what_cannot_be_compared_is_refused_before_anything_is_asked(number: int) -> None:
+    backend = Models()
+    asked, arms, how, words = wrong(backend)[number]
+    with pytest.raises(ConfigError, match=words):
+        compare(asked, arms, **how)  # type: ignore[arg-type]
+    assert not backend.asked
+
+
+def test_a_model_that_is_not_there_ends_it() -> None:
+    arms = [*two(Models()), Arm("gone", "gone", Models())]
     with pytest.raises(NotFoundError):
-        compare(backend(), [ask("q")] * 9, base="base", tuned="nowhere")
-    failing = backend()
-    failing.fail_next("complete", ServiceError("broken"))
-    with pytest.raises(ServiceError):
-        compare(failing, [ask("q")] * 9, base="base", tuned="tuned")
-
-
-def test_what_cannot_be_compared_is_refused() -> None:
-    def attempt(prompts: list[Prompt], **settings: object) -> Comparison:
-        return compare(backend(), prompts, base="base", tuned="tuned", **settings)  # type: ignore[arg-type]
-
-    with pytest.raises(ConfigError, match="no prompt"):
-        attempt([])
-    with pytest.raises(ConfigError, match="one answer a prompt"):
-        attempt([ask("q")], sampling=Sampling(n=2))
-    with pytest.raises(ConfigError, match="share a name"):
-        attempt([ask("q")], graders=[exact(), Grader("exact", lambda a, e: 0.0)])
-
-
-def test_a_job_that_has_no_model_yet_is_said_so() -> None:
-    with pytest.raises(ConfigError, match="has not succeeded"):
-        compare(FakeBackend(), [ask("q")], base="fake-base", tuned=None)
+        compare(prompts(5), arms)
