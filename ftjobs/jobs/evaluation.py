@@ -160,6 +160,14 @@ class Evaluation(Table):
     cluster_by: Text | None = None
     max_cost: Dollars | None = None
 
+    @model_validator(mode="after")
+    def _said_once(self) -> Self:
+        for name, model in (("base", self.base), ("tuned", self.tuned)):
+            table = self.arms.get(name)
+            if model is not None and table is not None and table.model is not None:
+                raise ValueError(f"{name} is said twice: here, and as arms.{name}.model")
+        return self
+
 
 class ComparisonFile(Table):
     """A file with a comparison and no job."""

@@ -119,11 +119,13 @@ def parse_evaluation(text: str, place: str = "compare.toml") -> Evaluation:
         ConfigError: see `read_job`; `place` is what the message calls the file.
     """
     values = parse(text, place)
-    if values.keys() & {"model", "data"}:
-        job = valid(JobFile, values, place)
-        return _filled(job.evaluation, backend=job.backend, base=job.model)
-    file = valid(ComparisonFile, values, place)
-    return _filled(file.evaluation, backend=file.backend)
+    if not values.keys() & {"model", "data"}:
+        file = valid(ComparisonFile, values, place)
+        return _filled(file.evaluation, backend=file.backend)
+    job = valid(JobFile, values, place)
+    own = job.evaluation.arms.get("base")
+    is_said = own is not None and bool(own.model or own.answers)
+    return _filled(job.evaluation, backend=job.backend, base=None if is_said else job.model)
 
 
 def _filled(table: Evaluation, **defaults: str | None) -> Evaluation:

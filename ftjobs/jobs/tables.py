@@ -169,10 +169,9 @@ def _matches(known: Key, key: Key) -> bool:
 
 
 def _explained(error: ValidationError, model: type[Table], place: str) -> ConfigError:
-    """The first thing that is wrong, with its key."""
-    first, *_ = details = error.errors(
-        include_url=False, include_context=False, include_input=False
-    )
+    """The first thing that is wrong, with its key; a key that is misspelt before one that lacks."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    first = min(details, key=lambda one: one["type"] != "extra_forbidden")
     where = tuple(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         hint = _suggestion(where, model)

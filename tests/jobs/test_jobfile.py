@@ -236,7 +236,9 @@ judges = st.builds(
     prices,
     drawn,
 )
-names = st.text(string.ascii_letters + " .-テスト", min_size=1, max_size=9)
+names = st.text(string.ascii_letters + " .-テスト", min_size=1, max_size=9).filter(
+    lambda name: name not in ("base", "tuned")
+)
 evaluations = st.builds(
     Evaluation,
     prompts=st.none() | paths,
