@@ -9,7 +9,7 @@ Importing this needs numpy.
 from __future__ import annotations
 
 from ftjobs.evals.statistics.effect import Effect, mean, paired, preference
-from ftjobs.evals.statistics.power import detectable, foresight, needed
+from ftjobs.evals.statistics.power import detectable, needed
 from ftjobs.evals.statistics.significance import holm
 from ftjobs.evals.statistics.verdict import bar, decide
 
@@ -18,7 +18,6 @@ __all__ = [
     "bar",
     "decide",
     "detectable",
-    "foresight",
     "holm",
     "mean",
     "needed",

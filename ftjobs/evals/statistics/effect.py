@@ -14,6 +14,7 @@ from ftjobs.errors import ConfigError
 from ftjobs.evals.result import Mean
 from ftjobs.evals.statistics.clusters import numbered, pseudo_values
 from ftjobs.evals.statistics.intervals import (
+    EQUAL,
     bonett_price,
     joined,
     standard_error,
@@ -45,6 +46,10 @@ class Effect:
     wins: int
     ties: int
     losses: int
+
+
+_LARGEST = 1e100
+"""Of scores, so that their cubes and sums are numbers."""
 
 
 class _Way(NamedTuple):
@@ -92,9 +97,11 @@ def paired(
     numbers, way = numbered(clusters, len(before)), _way(confidence, seed, resamples)
     if kind == "binary" and numbers is None and bool(np.isin(both, (0, 1)).all()):
         return _counted(after - before, 1.0, "exact McNemar", confidence)
+    differences = after - before
+    differences[np.abs(differences) <= EQUAL * np.abs(both).max()] = 0
     if unit:
-        return _measured(after - before, numbers, way, 1.0, 1.0)
-    return _measured(after - before, numbers, way, float(both.max() - both.min()), math.inf)
+        return _measured(differences, numbers, way, 1.0, 1.0)
+    return _measured(differences, numbers, way, float(both.max() - both.min()), math.inf)
 
 
 def preference(
@@ -118,7 +125,9 @@ def preference(
     numbers, way = numbered(clusters, len(values)), _way(confidence, seed, resamples)
     if numbers is None and bool(np.isin(values, (0, 0.5, 1)).all()):
         return _counted(values - 0.5, 0.5, "sign test", confidence)
-    return _measured(values - 0.5, numbers, way, 0.5, 0.5)
+    differences = values - 0.5
+    differences[np.abs(differences) <= EQUAL] = 0
+    return _measured(differences, numbers, way, 0.5, 0.5)
 
 
 def mean(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Mean:
@@ -198,6 +207,8 @@ def _scores(scores: Sequence[float], whose: str) -> _Array:
     if not bool(np.isfinite(values).all()):
         place = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
         raise ConfigError(f"score {place} of {whose} is {values[place - 1]}, not a finite number")
+    if float(np.abs(values).max()) > _LARGEST:
+        raise ConfigError(f"a score of {whose} is too large: {_LARGEST:g} is the limit")
     return values
 
 

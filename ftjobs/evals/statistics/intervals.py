@@ -10,12 +10,16 @@ import numpy.typing as npt
 
 from ftjobs.evals.statistics.quantiles import normal, student
 
-__all__ = ["Interval", "bca", "bonett_price", "joined", "student_t"]
+__all__ = ["EQUAL", "Interval", "bca", "bonett_price", "joined", "student_t"]
 
 _Array = npt.NDArray[np.float64]
 
 _STEEPEST = 50.0
 """Tilts of standardised values by more than this leave nothing but their extremes."""
+
+
+EQUAL = 1e-12
+"""Values that differ by less, in units of the largest, differ by rounding alone."""
 
 
 class Interval(NamedTuple):
@@ -57,9 +61,13 @@ def student_t(values: _Array, centre: float, confidence: float) -> Interval:
 def standard_error(values: _Array, centre: float) -> float:
     """Of their mean, the squares taken around `centre`; 0 for one value, which shows no spread."""
     n = len(values)
-    if n < 2:
-        return 0.0
-    return math.sqrt(float(((values - centre) ** 2).sum()) / (n * (n - 1)))
+    return _spread(values, centre) / math.sqrt(n - 1) if n > 1 else 0.0
+
+
+def _spread(values: _Array, centre: float) -> float:
+    """The standard deviation, over n; 0 for what rounding alone sets apart."""
+    spread = math.sqrt(float(((values - centre) ** 2).mean()))
+    return spread if spread > EQUAL * float(np.abs(values).max()) else 0.0
 
 
 def bca(values: _Array, centre: float, confidence: float) -> Interval:
@@ -70,12 +78,11 @@ def bca(values: _Array, centre: float, confidence: float) -> Interval:
     Student's t, not the normal's, and as wide as n / (n - 1) asks (Hesterberg 2015): resampling
     alone is too narrow on few values.
     """
-    n = len(values)
-    x = values - values.mean()
-    spread = math.sqrt(float((x**2).mean())) if n > 1 else 0.0
-    if spread == 0:
+    n, mean = len(values), float(values.mean())
+    spread = _spread(values, mean)
+    if n < 2 or spread == 0:
         return Interval(centre, centre)
-    x /= spread
+    x = (values - mean) / spread
     bend = float((x**3).mean()) / (6 * math.sqrt(n))  # both bias and acceleration, for a mean
     z = np.array([-1, 1]) * student(0.5 + confidence / 2, n - 1) * math.sqrt(n / (n - 1))
     wanted = bend + (bend + z) / (1 - bend * (bend + z))

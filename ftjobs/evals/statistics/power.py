@@ -8,7 +8,7 @@ from statistics import NormalDist
 from ftjobs.errors import ConfigError
 from ftjobs.evals.statistics.quantiles import normal, student
 
-__all__ = ["detectable", "foresight", "needed"]
+__all__ = ["detectable", "needed"]
 
 
 def detectable(
@@ -78,34 +78,6 @@ def needed(
         middle = (low + high) // 2
         low, high = (low, middle) if shows(middle) else (middle, high)
     return high
-
-
-def foresight(
-    n: int,
-    *,
-    disagreement: float | None = None,
-    sd: float | None = None,
-    power: float = 0.8,
-    alpha: float = 0.05,
-) -> str:
-    """What `n` rows can show, in a sentence or two; the arguments are those of `detectable`."""
-    found = detectable(n, disagreement=disagreement, sd=sd, power=power, alpha=alpha)
-    rows = "1 row" if n == 1 else f"{n:,} rows"
-    chance = f"{power:.0%} power, alpha {alpha:g}"
-    if disagreement is not None:
-        given = f"if {disagreement:.0%} of answers are scored differently"
-        wanted, size, aim = 0.05, "" if found is None else f"{100 * found:.1f} points", "5 points"
-    else:
-        given = f"if differences have a standard deviation of {sd:g}"
-        wanted = (sd or 0) / 5
-        size, aim = "" if found is None else f"{found:.3g}", f"{wanted:.3g}"
-    if found is None:
-        return f"{rows} cannot show any difference ({chance}, {given})."
-    said = f"{rows} can show a difference of {size} or more ({chance}, {given})."
-    if found <= wanted:
-        return said
-    more = needed(wanted, disagreement=disagreement, sd=sd, power=power, alpha=alpha)
-    return f"{said} To show {aim}, take {more:,}."
 
 
 def _by_spread(n: int, sd: float, power: float, alpha: float) -> float | None:
