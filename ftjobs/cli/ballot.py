@@ -21,10 +21,10 @@ import click
 
 from ftjobs.cli.pair import View, page
 from ftjobs.evals.result import Comparison, Row, Winner
-from ftjobs.evals.votes import Vote, VoteFile, comparison_id, equal_answers, seats
+from ftjobs.evals.votes import Vote, VoteFile, comparison_id, seats
 from ftjobs.reports.cells import cut
 
-KEYS = "a b better  t tie  s skip  u undo  space more  ? help  q leave"
+KEYS = "a b better  t tie  s skip  u undo  ? help  q leave"
 HELP = """\
 a        the answer A (the left or upper one) is better
 b        the answer B is better
@@ -58,7 +58,8 @@ class Booth:
     voter: str
     place: int = 0
     _name: str = ""
-    _past: list[tuple[int, bool, bool]] = field(default_factory=list)  # (place, asked, voted)
+    _page: tuple[tuple[int, ...], list[str]] | None = None
+    _past: list[tuple[int, bool]] = field(default_factory=list)  # (place, whether voted)
 
     def __post_init__(self) -> None:
         self._name = comparison_id(self.comparison)
@@ -74,15 +75,11 @@ class Booth:
         """One pair, or the end; False to leave."""
         if self.place == len(self.rows):
             return self._ends()
-        row = self.rows[self.place]
-        if equal_answers(row, self.arm, self.comparison.baseline):
-            self._choose(row, "tie", asked=False)
-            return True
-        return self._ask(row)
+        return self._ask(self.rows[self.place])
 
     def _ends(self) -> bool:
         """Ask once more, so that the last choice can be taken back; False to leave."""
-        if not any(asked for _place, asked, _voted in self._past):
+        if not self._past:
             return False
         _clear()
         click.echo("That was the last pair.  u takes the last choice back, q shows the result.")
@@ -103,7 +100,7 @@ class Booth:
                 self._choose(row, _winner(key, arm_first=arm_first))
                 return True
             if key == "s":
-                self._past.append((self.place, True, False))
+                self._past.append((self.place, False))
                 self.place += 1
                 return True
             if key == "q":
@@ -117,30 +114,26 @@ class Booth:
             else:
                 _look(view, key)
 
-    def _choose(self, row: Row, winner: Winner, *, asked: bool = True) -> None:
+    def _choose(self, row: Row, winner: Winner) -> None:
         names = {"arm": self.arm, "baseline": self.comparison.baseline, "voter": self.voter}
         at = int(time.time())
         self.votes.add(Vote(comparison=self._name, row=row.number, winner=winner, at=at, **names))
-        self._past.append((self.place, asked, True))
+        self._past.append((self.place, True))
         self.place += 1
 
     def _undo(self) -> bool:
-        """Go back to the pair that was asked last; False if there is none."""
-        if not any(asked for _place, asked, _voted in self._past):
+        """Go back to the last pair; False if there is none."""
+        if not self._past:
             return False
-        asked = False
-        while not asked:
-            self.place, asked, voted = self._past.pop()
-            if voted:
-                self.votes.take_back()
+        self.place, voted = self._past.pop()
+        if voted:
+            self.votes.take_back()
         return True
 
     def _draw(self, row: Row, view: View, *, arm_first: bool) -> None:
         columns, lines = shutil.get_terminal_size()
         columns, room = max(columns, 20), max(lines - 4, 4)
-        names = (self.arm, self.comparison.baseline)
-        first, second = (row.answers[name][0] for name in (names if arm_first else names[::-1]))
-        body = page(row, (first, second), view, columns, room)
+        body = self._body(row, view, columns, room, arm_first=arm_first)
         view.top = max(0, min(view.top, len(body) - room))
         shown = body[view.top : view.top + room]
         left = len(body) - view.top - len(shown)
@@ -150,6 +143,15 @@ class Booth:
         click.echo("\n".join(shown))
         click.echo(f"\n{cut(KEYS, columns)}", nl=False)
         sys.stdout.flush()
+
+    def _body(self, row: Row, view: View, columns: int, room: int, *, arm_first: bool) -> list[str]:
+        """The pair's lines; kept, for long answers are not laid out in a moment."""
+        key = (row.number, columns, room, view.whole_prompt, view.expected)
+        if self._page is None or self._page[0] != key:
+            names = (self.arm, self.comparison.baseline)
+            first, second = (row.answers[name][0] for name in (names if arm_first else names[::-1]))
+            self._page = key, page(row, (first, second), view, columns, room)
+        return self._page[1]
 
 
 def _winner(key: str, *, arm_first: bool) -> Winner:

@@ -33,7 +33,8 @@ def page(
     most = max(room // 3, 2)
     if len(prompt) > most and not view.whole_prompt:
         above = len(prompt) - most + 1
-        prompt = [f"… {above} lines of the prompt are above: p shows them", *prompt[above:]]
+        note = f"… {above} lines of the prompt are above: p shows them"
+        prompt = [cut(note, columns), *prompt[above:]]
     if view.expected:
         prompt += wrap(f"expected: {clean(row.expected or '(nothing)')}", columns)
     first, second = map(answered, answers)

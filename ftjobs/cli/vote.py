@@ -98,9 +98,10 @@ def told(counted: Tally) -> str:
     if counted.win_rate is not None and counted.low is not None and counted.high is not None:
         bounds = f"{counted.confidence:.0%} interval {counted.low:.1%} to {counted.high:.1%}"
         lines.append(f"win rate  {counted.win_rate:.1%}, {bounds}, ties count half")
-        same = f" ({counted.equal:,} with equal answers, not asked)" if counted.equal else ""
-        ties = f"{many(counted.ties, 'tie')}{same}"
-        lines.append(f"          {many(counted.wins, 'win')}, {ties}, {counted.losses:,} lost")
+        sides = f"{counted.wins:,} won, {counted.ties:,} tied, {counted.losses:,} lost"
+        lines.append(f"          {sides}")
+    if counted.equal:
+        lines.append(f"left out  {many(counted.equal, 'row')} with equal answers")
     if counted.agreements:
         head = ("voter", "and", "rows", "agreement", "kappa", f"{counted.confidence:.0%} interval")
         lines += ["", table(head, [_row(each) for each in counted.agreements])]

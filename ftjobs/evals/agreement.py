@@ -45,7 +45,7 @@ class Numbers(NamedTuple):
 
 
 class Agreement(_Found):
-    """How often two chose the same, over the rows that both chose on and whose answers differ.
+    """How often two chose the same, over the rows that both chose on.
 
     Attributes:
         voter: a person.
@@ -77,8 +77,8 @@ class Tally(_Found):
         set: the set of prompts; "" for the one that the verdict is about.
         voters: everybody, with how many rows each voted on.
         rows: rows with a vote, by anybody.
-        of: rows that can be voted on.
-        equal: of `rows`, those with equal answers: ties without a question.
+        of: rows that can be voted on: those with answers that differ.
+        equal: rows with equal answers, which count nowhere here.
         wins: rows of which the votes favour the arm.
         ties: rows of which they favour neither.
         losses: rows of which they favour the baseline.
@@ -120,8 +120,6 @@ def tally(comparison: Comparison, votes: Sequence[Vote], arm: str, *, of: str = 
     scores = [
         fmean(own[row.number].score for own in cast.values() if row.number in own) for row in voted
     ]
-    equal = {row.number for row in voted if equal_answers(row, arm, comparison.baseline)}
-    asked = [row for row in voted if row.number not in equal]
     win_rate, low, high = _win_rate(comparison, voted, scores)
     return Tally(
         comparison=comparison_id(comparison),
@@ -132,14 +130,14 @@ def tally(comparison: Comparison, votes: Sequence[Vote], arm: str, *, of: str = 
         voters={voter: len(own) for voter, own in cast.items()},
         rows=len(voted),
         of=len(rows),
-        equal=len(equal),
+        equal=equal_answers(comparison, arm, of=of),
         wins=sum(score > 0.5 for score in scores),
         ties=sum(score == 0.5 for score in scores),
         losses=sum(score < 0.5 for score in scores),
         win_rate=win_rate,
         low=low,
         high=high,
-        agreements=tuple(_agreements(comparison, asked, arm, cast)),
+        agreements=tuple(_agreements(comparison, voted, arm, cast)),
     )
 
 

@@ -95,7 +95,7 @@ def seats(comparison: str, row: int, seed: int) -> bool:
 
 
 def ballot(comparison: Comparison, arm: str, *, of: str = "") -> list[Row]:
-    """The rows of the set `of` on which an arm can be held against the baseline.
+    """The rows of the set `of` where an arm's answer and the baseline's differ.
 
     Their order is drawn by the comparison's seed, so that whoever stops early has voted on a
     sample of the rows, and two voters on the same ones.
@@ -103,21 +103,22 @@ def ballot(comparison: Comparison, arm: str, *, of: str = "") -> list[Row]:
     Raises:
         ConfigError: there is no such arm, it is the baseline, or there is no such row.
     """
-    others = [each.name for each in comparison.arms[1:]]
-    if arm not in others:
-        raise ConfigError(f"no arm {arm!r} to vote on", hint=f"There is: {', '.join(others)}.")
-    both = (comparison.baseline, arm)
-    rows = [row for row in comparison.rows if row.set == of and all(_has(row, a) for a in both)]
+    rows = [row for row in _answered(comparison, arm, of) if not _equal(row, arm, comparison)]
     if not rows:
         where = f" in the set {of!r}" if of else ""
-        raise ConfigError(f"no row{where} has an answer of both {both[0]!r} and {arm!r}")
+        both = f"{comparison.baseline!r} and {arm!r}"
+        raise ConfigError(f"no row{where} has answers of {both} that differ")
     name = comparison_id(comparison)
     return sorted(rows, key=lambda row: _draw("turn", name, row.number, comparison.seed))
 
 
-def equal_answers(row: Row, arm: str, baseline: str) -> bool:
-    """Whether both said, and called, the same: there is nothing to choose between."""
-    return bool(_said(row.answers[arm][0]) == _said(row.answers[baseline][0]))
+def equal_answers(comparison: Comparison, arm: str, *, of: str = "") -> int:
+    """How many rows of the set `of` nobody is asked about: both said, and called, the same.
+
+    Raises:
+        ConfigError: there is no such arm, or it is the baseline.
+    """
+    return sum(_equal(row, arm, comparison) for row in _answered(comparison, arm, of))
 
 
 def standing(votes: Iterable[Vote], comparison: str, arm: str) -> dict[str, dict[int, Vote]]:
@@ -200,9 +201,21 @@ def _said(answer: Answer) -> Any:
     return [answer.text, calls] if calls else answer.text
 
 
+def _answered(comparison: Comparison, arm: str, of: str) -> list[Row]:
+    others = [each.name for each in comparison.arms[1:]]
+    if arm not in others:
+        raise ConfigError(f"no arm {arm!r} to vote on", hint=f"There is: {', '.join(others)}.")
+    both = (comparison.baseline, arm)
+    return [row for row in comparison.rows if row.set == of and all(_has(row, a) for a in both)]
+
+
 def _has(row: Row, arm: str) -> bool:
     given = row.answers.get(arm, ())
     return len(given) > 0 and not given[0].failure
+
+
+def _equal(row: Row, arm: str, comparison: Comparison) -> bool:
+    return bool(_said(row.answers[arm][0]) == _said(row.answers[comparison.baseline][0]))
 
 
 def _votes(path: Path, file: BinaryIO) -> Iterator[tuple[Vote, int, int]]:

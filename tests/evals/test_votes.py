@@ -128,10 +128,17 @@ def test_equal_answers_say_and_call_the_same() -> None:
     def calls(name: str) -> list[dict[str, object]]:
         return [{"tool_calls": [{"function": {"name": name}}]}]
 
-    assert equal_answers(row(1, "x", "x"), "tuned", "base")
-    assert not equal_answers(row(1, "x", "x "), "tuned", "base")
-    other = row(1, answers={"base": calls("f"), "tuned": calls("g")})
-    assert not equal_answers(other, "tuned", "base")
+    one = comparison(
+        row(1, "x", "x"),
+        row(2, "x", "x "),
+        row(3, answers={"base": calls("f"), "tuned": calls("g")}),
+        row(4, answers={"base": calls("f"), "tuned": calls("f")}),
+        row(5, "x", "x", set="general"),
+    )
+    assert sorted(each.number for each in ballot(one, "tuned")) == [2, 3]
+    assert equal_answers(one, "tuned") == 2
+    with pytest.raises(ConfigError, match="in the set 'general' has answers of 'base' and 'tuned'"):
+        ballot(one, "tuned", of="general")
 
 
 # --- the file --------------------------------------------------------------------------------
