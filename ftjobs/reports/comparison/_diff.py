@@ -19,11 +19,9 @@ Change = tuple[Kind, str]
 LONGEST = 200_000
 """Characters that are read for words; where more differ, they differ as a whole."""
 
-MOST_EDITS = 600
-"""Tokens removed and added beyond which texts differ as a whole."""
-
-MOST_STEPS = 400_000
-"""Comparisons of tokens, which bound the time for texts that repeat themselves."""
+MOST_STEPS = 200_000
+"""Comparisons of tokens beyond one of each; with more, texts differ as a whole.  For texts that
+share nothing it is reached at 630 edits."""
 
 CONTEXT = 200
 """Characters before and after the first difference that are read for words with it."""
@@ -90,19 +88,20 @@ def _by_token(old: list[str], new: list[str]) -> list[Change]:
 
 def _script(old: list[str], new: list[str]) -> list[Change] | None:
     """The shortest edit script; None where it is long, or takes long to find."""
-    furthest, trace, steps = {1: 0}, [], 0
-    for edits in range(min(len(old) + len(new), MOST_EDITS) + 1):
+    furthest, trace = {1: 0}, []
+    room = MOST_STEPS + len(old) + len(new)
+    for edits in range(len(old) + len(new) + 1):
         trace.append(dict(furthest))
         for diagonal in range(-edits, edits + 1, 2):
             x = start = _next(furthest, diagonal, edits)
             while x < len(old) and x - diagonal < len(new) and old[x] == new[x - diagonal]:
                 x += 1
             furthest[diagonal] = x
-            steps += x - start + 1
+            room -= x - start + 1
             if x >= len(old) and x - diagonal >= len(new):
                 return list(reversed(list(_walked(old, new, trace))))
-        if steps > MOST_STEPS:
-            return None
+        if room < 0:
+            break
     return None
 
 

@@ -7,7 +7,7 @@ mentioned (`ftjobs.reports.markdown`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from ftjobs.evals.result import Comparison
 from ftjobs.reports.ci import COMMENT_BYTES, SUMMARY_BYTES
@@ -143,16 +143,9 @@ def _row(comparison: Comparison, change: Change) -> Iterator[str]:
         (sign, words.cut(words.said(words.answer_of(row, name)), LONGEST))
         for sign, name in (("-", comparison.baseline), ("+", arm))
     ]
-    yield from _fenced([f"{sign} {line}" for sign, text in texts for line in text.split("\n")])
+    yield "```diff"  # which no line can end, since each begins with its sign
+    yield from (f"{sign} {line}" for sign, text in texts for line in text.split("\n"))
+    yield "```"
     for note in words.reasons(row, change.grader, arm):
         yield ""
         yield f"{code(change.grader)}: {code(note, most=300)}"
-
-
-def _fenced(lines: Sequence[str]) -> Iterator[str]:
-    """Lines as they are, in a fence that none of them can end."""
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    yield f"{fence}diff"
-    yield from lines
-    yield fence

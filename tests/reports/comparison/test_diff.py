@@ -88,6 +88,7 @@ KANA = random.Random(1).choices("あいうえおかきくけこ", k=MEGABYTE)
         ("".join(KANA), "".join(reversed(KANA))),
         ("".join(KANA[:200_000]), "".join(reversed(KANA[:200_000]))),
         ("あい" * 100_000, "いあう" * 60_000),
+        ("あ" * 100_000, ("あ" * 100 + "う") * 1_000),
         (" ".join(WORDS[:40_000]), " ".join(reversed(WORDS[:40_000]))),
     ],
 )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ftjobs.reports import actions
 from ftjobs.reports.comparison import outputs, workflow_commands
+from ftjobs.reports.markdown import one_line
 from tests.reports.comparison import sample
 from tests.reports.comparison.shop import shop
 from tests.reports.test_ci import read_command, read_outputs
@@ -62,6 +63,7 @@ def test_no_word_becomes_a_command(word: str, evil: str) -> None:
     ]
     assert all(line.count("\r") == 0 for line in lines)
     assert read_command(lines[-1])[1]["title"] == "Row 1 got worse"
+    assert read_command(lines[2])[2] == "\n".join(one_line(line) for line in words.split("\n"))
 
 
 def test_outputs_are_the_verdict_and_its_numbers() -> None:

@@ -55,6 +55,17 @@ def test_what_differs_is_marked_where_it_is_asked_for() -> None:
     assert "[-" not in text(sample.comparison(), diff=False)
 
 
+def test_long_answers_are_shown_where_they_differ() -> None:
+    old, new = (f"{'start ' * 500}{word}{' end' * 500}" for word in ("then", "now"))
+    said = text(shop(arms=2, rows=(sample.row(base=old, tuned=new),)), diff=True)
+    assert "[-then-] end" in said
+    assert "{+now+} end" in said
+    assert len(said.splitlines()) < 50
+    apart = text(shop(arms=2, rows=(sample.row(base="a" * 9_000, tuned="b" * 9_000),)), diff=True)
+    assert "aaaa" in apart
+    assert "bbbb" in apart
+
+
 @pytest.mark.parametrize("columns", [50, 100])
 def test_colour_stands_for_marks_and_takes_no_room(columns: int) -> None:
     found = sample.comparison()
