@@ -15,7 +15,8 @@ from ftjobs.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from ftjobs.evals import Prompt
+from ftjobs.evals import Arm, Prompt
+from ftjobs.jobs.ledger import Ledger
 from ftjobs.schema import Capabilities, ChatMessage, JobError, Model
 
 TRAIN = Path(__file__).parent.parent / "datasets/support/train.jsonl"
@@ -92,8 +93,24 @@ def test_messages_may_be_a_text_or_plain_dictionaries(client: Client) -> None:
 def test_compare_uses_the_exact_grader_and_greedy_sampling(client: Client) -> None:
     prompt = Prompt((ChatMessage(role="user", content="2 + 2?"),), "4")
     result = client.compare([prompt], base="fake-base", tuned="fake-base")
-    assert result.means("exact") == (1.0, 1.0)
-    assert result.sampling.temperature == 0
+    assert [row.score("exact", "tuned") for row in result.rows] == [1.0]
+    assert [arm.sampling.temperature for arm in result.arms] == [0, 0]
+
+
+def test_answers_are_paid_for_once_where_there_is_a_ledger(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def say(model: str, _messages: object) -> str:
+        asked.append(model)
+        return "yes"
+
+    backend = FakeBackend(answers=say)
+    prompt = Prompt((ChatMessage(role="user", content="q"),), "yes")
+    for _ in range(2):
+        Client(backend, ledger=Ledger(tmp_path)).compare(
+            [prompt], base="fake-base", arms=[Arm("b", "fake-base", backend)], tuned="fake-base"
+        )
+    assert asked == ["fake-base"]
 
 
 class Local(FakeBackend):

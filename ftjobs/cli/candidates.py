@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,22 @@ def evaluation_of(
     job = _job(app, options.get("tuned") or evaluation.tuned, job_file)
     if job is not None:
         evaluation = evaluation.model_copy(update={"tuned": _model_of(job)})
-    evaluation = spec.with_arms(evaluation, map(spec.arm_of_words, options["arms"]))
+    arms = [spec.arm_of_words(text) for text in options["arms"]]
+    _require_new(arms, evaluation)
+    evaluation = spec.with_arms(evaluation, arms)
     if (steps := options.get("checkpoints")) is not None:
         checkpoints = _checkpoints(app, job or _job_of(app, evaluation.tuned), steps, evaluation)
         evaluation = spec.with_arms(evaluation, checkpoints)
     return evaluation, frozenset(spec.backends_in(written) - _named(options))
+
+
+def _require_new(arms: Iterable[tuple[str, ArmTable]], evaluation: Evaluation) -> None:
+    taken = {"base": evaluation.base, "tuned": evaluation.tuned}
+    for name, _ in arms:
+        if taken.get(name):
+            raise ConfigError(
+                f"the arm {name!r} is {taken[name]} already", hint="Give each a name of its own."
+            )
 
 
 def _named(options: Mapping[str, Any]) -> set[str]:

@@ -127,15 +127,15 @@ def command(
     Answers are greedy (temperature 0) and at most 512 tokens long unless you say otherwise.  Those
     of an earlier run are taken from there: a run that was stopped goes on where it was.
 
-    Exit code 0 if the candidate passes the gate, 6 if it fails, 7 if the evidence decides nothing,
-    9 if --max-cost is reached.
+    Exit code 0 if the candidate passes the gate (or with --gate none), 6 if it fails, 7 if the
+    evidence decides nothing, 9 if --max-cost is reached.
     """
     from ftjobs.cli import candidates
 
     drawn = build(Sampling, fields.given(options, Sampling) or {})
     evaluation, untrusted = candidates.evaluation_of(app, source, options, drawn)
     spare((source, *(_files(evaluation))), outputs)
-    has_gate = options["gate"] not in (None, "none")
+    wants_verdict = options["gate"] != "none"
     with meter("Asking") as move:
         ask = app.client.asker(
             fresh=fresh,
@@ -148,7 +148,7 @@ def command(
             untrusted,
             drawn,
             ask,
-            wants_verdict=options["gate"] != "none",
+            wants_verdict=wants_verdict,
             say=_say,
         )
     _tell_reused(ask)
@@ -156,7 +156,7 @@ def command(
     _print(result, as_json=as_json, rows=None if every else 10)
     if result.verdict is not None:
         return CODES[result.verdict.word]
-    return ExitCode.INCONCLUSIVE if has_gate else ExitCode.OK
+    return ExitCode.INCONCLUSIVE if wants_verdict else ExitCode.OK
 
 
 def _files(evaluation: Evaluation) -> list[Path]:

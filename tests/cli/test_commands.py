@@ -196,44 +196,7 @@ def test_models(run: Run, job: Job) -> None:
     assert run("models", "pull", "fake-base").code == 2
 
 
-# --- compare, doctor ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def prompts(tmp_path: Path) -> str:
-    path = tmp_path / "prompts.jsonl"
-    turns = [{"role": "user", "content": "q"}]
-    path.write_text(json.dumps({"messages": turns, "expected": "an answer"}) + "\n", "utf-8")
-    return str(path)
-
-
-def test_compare(run: Run, prompts: str) -> None:
-    result = run("compare", prompts, "--base", "fake-base", "--tuned", "fake-base")
-    assert result.code == 0
-    assert "an answer" in result.out
-    assert "exact: base 0 of 1, tuned 0 of 1" in result.out  # the escape sequence is in the answer
-    assert "chrf: mean base 0." in result.out
-    assert "\x1b" not in result.out
-
-
-def test_compare_as_json(run: Run, prompts: str) -> None:
-    args = ["compare", prompts, "--base", "fake-base", "--tuned", "fake-base", "--json"]
-    row, total = run(*args, "--grader", "exact", "--stop", " ").rows
-    assert row["base"]["text"] == "an"
-    assert row["scores"] == {"exact": {"base": 0.0, "tuned": 0.0}}
-    assert total["means"] == {"exact": {"base": 0.0, "tuned": 0.0}}
-    assert total["sampling"] == {"temperature": 0.0, "max_tokens": 512, "stop": [" "]}
-
-
-def test_compare_refuses(run: Run, prompts: str, tmp_path: Path) -> None:
-    models = ["--base", "fake-base", "--tuned", "nowhere"]
-    assert run("compare", prompts, *models).code == 1
-    assert run("compare", prompts, *models, "--temperature", "9").code == 2
-    (tmp_path / "bad.jsonl").write_text("{}\n[]\n", "utf-8")
-    result = run("compare", str(tmp_path / "bad.jsonl"), *models)
-    assert result.code == 3
-    assert "bad.jsonl:1" in result.err
-    assert "bad.jsonl:2" in result.err
+# --- doctor ------------------------------------------------------------------------------------
 
 
 def test_doctor(run: Run, backend: FakeBackend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -103,10 +104,14 @@ def test_a_terminated_command_gives_the_cursor_back(
     terminal: Open, environ: dict[str, str]
 ) -> None:
     prompts = Path(environ["HOME"]) / "many.jsonl"
-    prompts.write_text('{"messages": [{"role": "user", "content": "x"}]}\n' * 30_000, "utf-8")
+    row = {"messages": [{"role": "user", "content": ""}]}
+    with prompts.open("w", encoding="utf-8") as file:
+        for number in range(20_000):
+            row["messages"][0]["content"] = str(number)
+            file.write(json.dumps(row) + "\n")
     models = ("--base", "fake-base", "--tuned", "fake-base", "--grader", "exact")
     screen = terminal("1", "compare", str(prompts), *models)
-    screen.read_until("1%")
+    screen.read_until("/20000")
     screen.process.send_signal(signal.SIGTERM)
     assert screen.wait() == -signal.SIGTERM
     assert screen.shown.rindex(SHOW_CURSOR) > screen.shown.rindex(HIDE_CURSOR)

@@ -38,10 +38,11 @@ def test_ten_japanese_answers_are_learned_by_heart(tmp_path: Path) -> None:
             tuned=job.fine_tuned_model or "",
             sampling=Sampling(temperature=0, max_tokens=64),
         )
-        means = result.means("exact")
-        assert means is not None
-        assert means[0] == 0
-        assert means[1] >= 0.9
+        contrast = result.contrast("exact", "tuned")
+        assert contrast is not None
+        assert contrast.means is not None
+        assert contrast.means[0].value == 0
+        assert contrast.means[1].value >= 0.9
 
         prompt = (ChatMessage(role="user", content="日本で一番高い山は何ですか。"),)
         for model in (models.DEFAULT_MODEL, job.fine_tuned_model or ""):
