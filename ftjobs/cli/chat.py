@@ -50,7 +50,7 @@ def command(
     ftjobs chat smollm2-135m "What is a checkpoint?" --temperature 0
     cat question.txt | ftjobs chat ft:smollm2-135m:local:support:a1b2c3d4
     ftjobs chat smollm2-135m               (a conversation; /help says more)
-    ftjobs chat --compare smollm2-135m ft:smollm2-135m:…   (base and tuned, side by side)
+    ftjobs chat --compare smollm2-135m ft:smollm2-135m:…   (side by side)
     """
     sampling = build(Sampling, fields.given(options, Sampling))
     talks = [Conversation(app.client, name, sampling, system) for name in (*others, model)]

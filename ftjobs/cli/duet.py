@@ -13,7 +13,7 @@ from ftjobs.cli.conversation import Conversation, harmless, write
 from ftjobs.cli.pair import abreast, column_width
 from ftjobs.cli.show import can_redraw, emit, is_runner, terminated_cleanly
 from ftjobs.cli.sides import LOOK, Side, answers, complete, stream, wait
-from ftjobs.errors import ConfigError
+from ftjobs.errors import ConfigError, FtjobsError
 from ftjobs.reports.cells import wrap
 from ftjobs.schema import Sampling
 
@@ -54,7 +54,10 @@ class Duet:
 
     def answer(self, question: str) -> None:
         """Ask all, and show the answers while they come.  Ctrl-C stops those that still come."""
-        self._show(question)
+        sides, _interrupted = self._show(question)
+        for side in sides:
+            if not isinstance(side.problem, FtjobsError | None):
+                raise side.problem  # a fault of ours, not of a model
 
     def answer_once(self, question: str, *, as_json: bool) -> None:
         """Ask all, and print the answers: as columns, in turn, or as one completion a line.

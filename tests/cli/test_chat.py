@@ -92,6 +92,12 @@ def test_a_fault_of_our_own_is_no_answer(run: Run, backend: FakeBackend) -> None
     assert found.code == 1
     assert "This is a bug in ftjobs" in found.err
     assert "an answer" in found.out
+    backend.fail_next("stream", RuntimeError("a bug"))
+    duet = Duet(
+        [Conversation(Client(backend), name, PLAIN) for name in ("fake-base", "fake-tuned")]
+    )
+    with pytest.raises(RuntimeError):
+        duet.answer("q")
 
 
 def test_side_by_side_is_one_answer_a_model(run: Run) -> None:
