@@ -18,9 +18,9 @@ BASE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --faint: #5b6168; --paper: #ffffff;
   --card: #f4f5f7; --line: #d5d9de; --error: #b3261e; --warning: #8a5a00; --info: #1a5fb4;
   --ok: #1b6e3c; --bar: #3b6fb6; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --faint: #a2a9b2; --paper: #16181b;
-  --card: #202327; --line: #3a3f46; --error: #ff8a80; --warning: #f0b95a; --info: #8ab8ff;
-  --ok: #7bd69b; --bar: #7aa8e6; } }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --faint: #a2a9b2;
+  --paper: #16181b; --card: #202327; --line: #3a3f46; --error: #ff8a80; --warning: #f0b95a;
+  --info: #8ab8ff; --ok: #7bd69b; --bar: #7aa8e6; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -29,7 +29,7 @@ code { font-family: ui-monospace, monospace; font-size: .9em; }
 .error { color: var(--error); } .warning { color: var(--warning); } .info { color: var(--info); }
 .ok { color: var(--ok); } .faint { color: var(--faint); }
 summary { cursor: pointer; }
-@media print { body { max-width: none; padding: 0; }
+@media print { :root { color-scheme: light; } body { max-width: none; padding: 0; }
   details::details-content { content-visibility: visible; display: block; } }
 """
 """Colours of light and dark, with a contrast of 4.5 or more; text; and paper, where all that is

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from ftjobs.evals.figures import told, unit_of
+from ftjobs.evals.figures import bar_of, told, unit_of
 from ftjobs.evals.result import Comparison, Contrast, Gate
 from ftjobs.reports.page import bdi, safe
 
@@ -69,7 +69,7 @@ def _by_unit(contrasts: Sequence[Contrast]) -> dict[str, list[Contrast]]:
 def _figure(
     contrasts: Sequence[Contrast], unit: str, gate: Gate | None, comparison: Comparison
 ) -> Iterator[str]:
-    bar = 0.0 if gate is None else gate.margin if gate.rule == "better" else -gate.margin
+    bar = 0.0 if gate is None else bar_of(gate)
     axis = _axis(contrasts, unit, bar)
     yield '<figure class="forest">'
     yield f"<figcaption>{_caption(unit, bar, axis, comparison)}</figcaption>"

@@ -177,6 +177,14 @@
     $("start").focus();
   }
 
+  // For the next person at this browser.
+  function forget() {
+    if (votes.size && !confirm("Forget all votes on this page?")) return;
+    votes.clear();
+    remember();
+    begin();
+  }
+
   function choose(what) {
     const row = ballot[turn];
     if (what === "z") turn = Math.max(0, turn - 1);
@@ -242,6 +250,7 @@
   click("keys", keys["?"]);
   click("start", begin);
   click("stop", stop);
+  click("forget", forget);
   click("export", () => save(`votes-${id}.jsonl`, exported()));
   click("download", () => save(`comparison-${id}.json`, $("comparison").textContent));
   if ($("arm")) $("arm").addEventListener("change", begin);

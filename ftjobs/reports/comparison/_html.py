@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from ftjobs.evals.result import Comparison
 from ftjobs.reports.comparison import _html_panels as panels
+from ftjobs.reports.comparison import _html_setup as setup
 from ftjobs.reports.comparison._forest import forest
 from ftjobs.reports.comparison._html_changes import Change, changes, chosen
 from ftjobs.reports.comparison._html_controls import controls, help_text, voting
@@ -151,9 +152,9 @@ def _rows(found: Sequence[Change], cards: Mapping[int, str], view: View) -> Iter
 
 
 def _configuration(comparison: Comparison, view: View) -> Iterator[str]:
-    yield from panels.run(comparison, view.id)
-    yield from panels.arms(comparison)
-    yield from panels.graders(comparison)
+    yield from setup.run(comparison, view.id)
+    yield from setup.arms(comparison)
+    yield from setup.graders(comparison)
 
 
 def _data(*, whole: bool) -> Iterator[str]:

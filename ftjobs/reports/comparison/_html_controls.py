@@ -27,13 +27,7 @@ _KEYS = {
     "?": "this list",
     "Esc": "back",
 }
-_VOTING_KEYS = {
-    "a": "A is better",
-    "b": "B is better",
-    "t": "a tie",
-    "s": "skip",
-    "z": "back to the row before",
-}
+_BALLOT = {"a": "A is better", "b": "B is better", "t": "Tie", "s": "Skip", "z": "Back"}
 
 
 def controls(view: View) -> Iterator[str]:
@@ -77,8 +71,7 @@ def voting(view: View) -> Iterator[str]:
     yield '<section id="vote" class="scripted" aria-labelledby="title-vote" hidden>'
     yield '<h1 id="title-vote" tabindex="-1">Blind vote</h1>'
     yield "<p>Which answer is better? Rows where an answer is missing, or both are the same, are "
-    keys = ", ".join(f"<kbd>{key}</kbd>" for key in _VOTING_KEYS)
-    yield f"left out. The votes are counted when you stop. Keys: {keys}.</p>"
+    yield "left out. The votes are counted when you stop.</p>"
     yield '<p class="controls"><label>Your name <input id="voter" autocomplete="off"></label>'
     yield '<label>Arms <select id="arm">'
     for arm in view.arms[1:]:
@@ -86,14 +79,14 @@ def voting(view: View) -> Iterator[str]:
         pair = f"{safe(arm)} and {safe(view.comparison.baseline)}"
         yield f'<option value="{safe(arm)}"{mark}>{pair}</option>'
     yield "</select></label></p>"
-    yield '<p class="ballot"><button type="button" data-vote="a">A is better</button>'
-    yield '<button type="button" data-vote="b">B is better</button>'
-    yield '<button type="button" data-vote="t">Tie</button>'
-    yield '<button type="button" data-vote="s">Skip</button>'
-    yield '<button type="button" data-vote="z">Back</button></p>'
+    yield '<p class="ballot">'
+    for key, words in _BALLOT.items():
+        yield f'<button type="button" data-vote="{key}">{words}<kbd>{key}</kbd></button>'
+    yield "</p>"
     yield '<p id="turn" role="status"></p>'
     yield '<p><button type="button" id="export">Download votes</button>'
-    yield '<button type="button" id="stop">Stop voting</button></p></section>'
+    yield '<button type="button" id="stop">Stop voting</button>'
+    yield '<button type="button" id="forget">Start over</button></p></section>'
 
 
 def help_text() -> Iterator[str]:
@@ -101,7 +94,7 @@ def help_text() -> Iterator[str]:
     yield '<dialog id="help" aria-labelledby="title-help"><h2 id="title-help">Keys</h2>'
     yield from _keys(_KEYS.items())
     yield "<h3>While voting</h3>"
-    yield from _keys(_VOTING_KEYS.items())
+    yield from _keys(_BALLOT.items())
     yield '<p><label class="check"><input type="checkbox" id="single" checked> '
     yield "Single keys do something</label></p>"
     yield '<form method="dialog"><button>Close</button></form></dialog>'

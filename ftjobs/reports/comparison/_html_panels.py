@@ -1,20 +1,20 @@
-"""What the page says around its rows: numbers in a table, gate, regressions, bias, setup."""
+"""What the page says around its rows: numbers in a table, gate, regressions, bias, warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from ftjobs.evals.figures import Unit, least, p_text, ratio, told, unit_of
-from ftjobs.evals.result import ArmSummary, Bias, Comparison, Contrast, Gate, Mean, Verdict
+from ftjobs.evals.figures import Unit, bar_of, least, p_text, told, unit_of
+from ftjobs.evals.result import Bias, Comparison, Contrast, Gate, Mean, Verdict
 from ftjobs.reports.comparison._forest import strip
 from ftjobs.reports.comparison._html_changes import Change, candidate
 from ftjobs.reports.comparison._html_rows import change_words
 from ftjobs.reports.comparison._html_texts import excerpt
 from ftjobs.reports.page import bdi, safe, table
-from ftjobs.reports.words import many, when
-from ftjobs.schema import ChatMessage, Sampling
+from ftjobs.reports.words import many
+from ftjobs.schema import ChatMessage
 
-__all__ = ["arms", "biases", "contrasts", "gate", "graders", "regressions", "run", "warnings"]
+__all__ = ["biases", "contrasts", "gate", "regressions", "warnings"]
 
 WORST = 10
 """Regressions that are listed."""
@@ -104,7 +104,7 @@ def _asked(verdict: Verdict, confidence: float, found: Contrast | None) -> str:
 
 def _bar(asked: Gate, found: Contrast | None) -> str:
     """The bar, in the unit in which the interval is told."""
-    bar = asked.margin if asked.rule == "better" or not asked.margin else -asked.margin
+    bar = bar_of(asked) or 0.0  # -0 is none
     if found is None:
         return f"{bar:g}".replace("-", "−")
     unit = told(found).unit
@@ -135,16 +135,17 @@ def regressions(
 
 
 def _regression(change: Change, shown: Container[int]) -> str:
-    number, asked = change.row.number, excerpt(_question(change.row.messages[-1]), 160)
+    number, asked = change.row.number, excerpt(_question(change.row.messages), 160)
     name = f"Row {number}"
     link = f'<a href="#row-{number}">{name}</a>' if number in shown else f"<span>{name}</span>"
     return f'<li>{link} {asked} <span class="outcome worse">{change_words(change)}</span></li>'
 
 
-def _question(message: ChatMessage) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    texts = (part.get("text") for part in message.content or ())
+def _question(messages: Sequence[ChatMessage]) -> str:
+    content = messages[-1].content if messages else None
+    if isinstance(content, str):
+        return content
+    texts = (part.get("text") for part in content or ())
     return " ".join(text for text in texts if isinstance(text, str))
 
 
@@ -176,78 +177,6 @@ def _bias(bias: Bias) -> tuple[str, ...]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def arms(comparison: Comparison) -> Iterator[str]:
-    """Who answered, how, and what it took."""
-    head = (
-        *("Arm", "Model", "Backend", "What sets it apart", "Sampling", "Answers", "Asked now"),
-        *("Failures", "Tokens read", "Tokens written", "Cost", "Median", "95th percentile"),
-    )
-    base = comparison.arms[0]
-    rows = (_arm(arm, base) for arm in comparison.arms)
-    yield from table("Arms", head, rows, right="lllllrrrrrrrr")
-
-
-def _arm(arm: ArmSummary, base: ArmSummary) -> tuple[str, ...]:
-    cost, seconds = _DASH, (_DASH, _DASH)
-    if arm.usd is not None:
-        cost = f"${arm.usd:,.4f}{_times(arm.usd, base.usd) if arm is not base else ''}"
-    if arm.seconds is not None:
-        first = base.seconds[0] if base.seconds and arm is not base else None
-        median, slow = arm.seconds
-        seconds = f"{median:.2f} s{_times(median, first)}", f"{slow:.2f} s"
-    counts = (arm.answers, arm.asked, arm.failures, arm.tokens_read, arm.tokens_written)
-    return (
-        bdi(arm.name),
-        bdi(arm.model),
-        bdi(arm.backend) if arm.backend else "stored answers",
-        bdi(", ".join(arm.traits)) if arm.traits else _DASH,
-        safe(_sampling(arm.sampling)),
-        *(f"{count:,}" for count in counts),
-        cost,
-        *seconds,
-    )
-
-
-def _times(value: float, base: float | None) -> str:
-    return f" ({ratio(value, base)})" if base else ""
-
-
-def _sampling(sampling: Sampling) -> str:
-    given = sampling.model_dump(exclude_defaults=True)
-    words = (f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in given.items())
-    return ", ".join(words) or "the model’s defaults"
-
-
-def graders(comparison: Comparison) -> Iterator[str]:
-    """Graders, and the files that prompts came from."""
-    rows = ((bdi(g.name), g.kind, bdi(g.about) if g.about else _DASH) for g in comparison.graders)
-    yield from table("Graders", ("Grader", "Score", "Setup"), rows)
-    sources = (
-        (
-            bdi(source.set) if source.set else "the verdict’s",
-            bdi(source.path) if source.path else _DASH,
-            f"{source.prompts:,}",
-            f"<code>{safe(source.sha256)}</code>" if source.sha256 else _DASH,
-        )
-        for source in comparison.sources
-    )
-    yield from table("Prompts", ("Set", "File", "Prompts", "SHA-256"), sources, right="llrl")
-
-
-def run(comparison: Comparison, identity: str) -> Iterator[str]:
-    """What makes the run repeatable."""
-    facts = {
-        "Made": when(comparison.created),
-        "Seed": str(comparison.seed),
-        "Confidence": f"{comparison.confidence * 100:g} %",
-        "Samples a prompt": str(comparison.samples),
-        "Comparison": f"<code>{identity}</code>",
-    }
-    yield '<dl class="facts">'
-    yield from (f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items())
-    yield "</dl>"
 
 
 def warnings(comparison: Comparison) -> Iterator[str]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from ftjobs.evals.result import Answer, Comparison, Mark, Preference, Row, Winner
+from ftjobs.evals.result import Answer, Comparison, Row
 from ftjobs.evals.votes import comparison_id, seats
 from ftjobs.reports.comparison._html_changes import Change, candidate
+from ftjobs.reports.comparison._html_grades import SAMPLES, judged, marks, reasons, score_words
 from ftjobs.reports.comparison._html_texts import answer, calls, excerpt, text
 from ftjobs.reports.page import bdi, safe
+from ftjobs.reports.words import many
 from ftjobs.schema import ChatMessage
 
 __all__ = ["GLYPHS", "View", "card", "change_words"]
 
 GLYPHS = {"worse": "▼", "equal": "=", "better": "▲", "ungraded": "–"}
 
-SAMPLES = 8
-"""Answers of an arm to one prompt that are shown."""
+MESSAGES = 20
+"""Messages before the last one that unfold."""
 
-NOTE = 2_000
-"""Characters of a grader's reason that are shown."""
+TAGS = 20
+"""Tags of a row that are shown."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ def card(change: Change, view: View) -> Iterator[str]:
     for arm in view.arms:
         yield from _answers(row, arm, view)
     yield "</div>"
-    yield from _reasons(row)
+    yield from reasons(row)
     for grader, by_arm in row.preferences.items():
         for arm, given in by_arm.items():
-            yield from _judged(grader, arm, view.comparison.baseline, given)
+            yield from judged(grader, arm, view.comparison.baseline, given)
     yield "</article>"
 
 
@@ -99,7 +102,7 @@ def _facts(change: Change) -> Iterator[str]:
         yield f'<span class="fact">line {row.line}</span>'
     if row.cluster is not None:
         yield f'<span class="fact">cluster {excerpt(row.cluster, 60)}</span>'
-    yield from (f'<span class="tag">{excerpt(tag, 60)}</span>' for tag in row.tags)
+    yield from (f'<span class="tag">{excerpt(tag, 60)}</span>' for tag in row.tags[:TAGS])
 
 
 def change_words(change: Change) -> str:
@@ -109,23 +112,22 @@ def change_words(change: Change) -> str:
         return outcome
     if change.preferred:
         return f"{outcome}: {bdi(change.grader)} {change.after:g} of 1"
-    return f"{outcome}: {bdi(change.grader)} {_score(change.before)} → {_score(change.after)}"
-
-
-def _score(score: float) -> str:
-    return f"{score:.3g}".replace("-", "−")
+    scores = f"{score_words(change.before)} → {score_words(change.after)}"
+    return f"{outcome}: {bdi(change.grader)} {scores}"
 
 
 def _prompt(messages: Sequence[ChatMessage]) -> Iterator[str]:
     """The last message; those before it unfold."""
-    *before, last = messages
+    before = messages[:-1]
     if before:
-        many = f"{len(before)} message{'' if len(before) == 1 else 's'}"
-        yield f"<details><summary>{many} before</summary>"
-        for message in before:
+        yield f"<details><summary>{many(len(before), 'message')} before</summary>"
+        if (more := len(before) - MESSAGES) > 0:
+            yield f'<p class="note">{many(more, "message")} before these are not shown.</p>'
+        for message in before[-MESSAGES:]:
             yield from _message(message)
         yield "</details>"
-    yield from _message(last)
+    for message in messages[-1:]:
+        yield from _message(message)
 
 
 def _message(message: ChatMessage) -> Iterator[str]:
@@ -142,10 +144,9 @@ def _message(message: ChatMessage) -> Iterator[str]:
     yield "</div>"
 
 
-def _part(part: object) -> str:
-    words = part.get("text") if isinstance(part, dict) else None
-    kind = part.get("type") if isinstance(part, dict) else None
-    return words if isinstance(words, str) else f"({kind or 'a part that is no text'})"
+def _part(part: Mapping[str, Any]) -> str:
+    words = part.get("text")
+    return words if isinstance(words, str) else f"({part.get('type') or 'a part that is no text'})"
 
 
 def _answers(row: Row, arm: str, view: View) -> Iterator[str]:
@@ -157,7 +158,7 @@ def _answers(row: Row, arm: str, view: View) -> Iterator[str]:
     lost = " lost" if not given or given[0].failure else ""
     yield f'<section class="answer{alike}{lost}" data-arm="{safe(arm)}" data-seat="{seat}">'
     yield f'<h4 class="arm">{bdi(arm)}{" <small>baseline</small>" if is_base else ""}</h4>'
-    yield f'<p class="marks blind">{" ".join(_marks(row, arm))}</p>'
+    yield f'<p class="marks blind">{" ".join(marks(row, arm))}</p>'
     if not given:
         yield '<p class="note">No answer.</p>'
     for place, one in enumerate(given[:SAMPLES]):
@@ -173,70 +174,3 @@ def _answers(row: Row, arm: str, view: View) -> Iterator[str]:
 
 def _same(one: Answer, other: Answer) -> bool:
     return (one.text, one.tool_calls) == (other.text, other.tool_calls)
-
-
-def _marks(row: Row, arm: str) -> Iterator[str]:
-    for grader, by_arm in row.marks.items():
-        if arm not in by_arm:
-            continue
-        score = row.score(grader, arm)
-        if score is None:
-            yield f'<span class="mark">– {bdi(grader)} not graded</span>'
-        else:
-            glyph = {0.0: "✗ ", 1.0: "✓ "}.get(score, "")
-            yield f'<span class="mark">{glyph}{bdi(grader)} {_score(score)}</span>'
-    for grader, chosen in row.preferences.items():
-        if arm in chosen:
-            yield f'<span class="mark">{_preferred(row.score(grader, arm))} {bdi(grader)}</span>'
-
-
-def _preferred(score: float | None) -> str:
-    if score is None:
-        return "– no verdict by"
-    return "✓ preferred by" if score > 0.5 else "✗ not preferred by" if score < 0.5 else "= tie by"
-
-
-def _reasons(row: Row) -> Iterator[str]:
-    """What graders noted beside their scores."""
-    notes = [
-        (grader, arm, mark)
-        for grader, by_arm in row.marks.items()
-        for arm, marks in by_arm.items()
-        for mark in marks[:SAMPLES]
-        if mark.note
-    ]
-    if notes:
-        yield '<details class="blind"><summary>Graders’ reasons</summary><dl class="reasons">'
-        yield from (_reason(*note) for note in notes)
-        yield "</dl></details>"
-
-
-def _reason(grader: str, arm: str, mark: Mark) -> str:
-    score = "not graded" if mark.score is None else _score(mark.score)
-    return f"<dt>{bdi(grader)}, {bdi(arm)}: {score}</dt><dd>{excerpt(mark.note, NOTE)}</dd>"
-
-
-def _judged(grader: str, arm: str, baseline: str, given: Sequence[Preference]) -> Iterator[str]:
-    """A judge's choices and reasons, in both orders of the seats."""
-    names: dict[Winner | None, str] = {"arm": bdi(arm), "baseline": bdi(baseline)}
-    names |= {"tie": "a tie", None: "no verdict"}
-    for preference in given[:SAMPLES]:
-        yield (
-            f'<details class="blind"><summary>{bdi(grader)} on {bdi(arm)} against '
-            f"{bdi(baseline)}: {_choice(preference, names)}</summary>"
-            '<dl class="reasons">'
-        )
-        orders = (arm, preference.arm_first), (baseline, preference.baseline_first)
-        for (seated, winner), note in zip(orders, preference.notes, strict=True):
-            yield f"<dt>{bdi(seated)} in the first seat: {names[winner]}</dt>"
-            yield f"<dd>{excerpt(note, NOTE) if note else '(no reason given)'}</dd>"
-        yield "</dl></details>"
-
-
-def _choice(preference: Preference, names: dict[Winner | None, str]) -> str:
-    if preference.conflict:
-        return "a tie, since the two orders disagree"
-    if preference.winner is None:
-        return "no verdict in one of the orders"
-    wins = "" if preference.winner == "tie" else " wins"
-    return f"{names[preference.winner]}{wins} in both orders"

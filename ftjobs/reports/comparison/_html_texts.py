@@ -22,6 +22,9 @@ MORE = 20_000
 DIFFED = 20_000
 """Characters of two answers up to which they are compared."""
 
+CALLS = 20
+"""Function calls of an answer that are shown."""
+
 ALIKE = 0.25
 """Share of the longer answer that both have in common, below which a diff tells nothing."""
 
@@ -110,11 +113,20 @@ def answer(given: Answer, older: Answer | None) -> Iterator[str]:
 
 def calls(given: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Function calls, as `name(arguments)`."""
-    for call in given:
-        function = call.get("function") or {}
-        name, arguments = function.get("name", call.get("type")), function.get("arguments", "")
-        words = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        yield f'<p class="call"><code>{excerpt(f"{name}({words})", SEEN)}</code></p>'
+    every = list(given)
+    for call in every[:CALLS]:
+        yield f'<p class="call"><code>{excerpt(_call(call), SEEN)}</code></p>'
+    if (more := len(every) - CALLS) > 0:
+        yield f'<p class="note">{many(more, "call")} more are not shown.</p>'
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return json.dumps(dict(call), ensure_ascii=False)
+    arguments = function.get("arguments", "")
+    words = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f"{function.get('name', '')}({words})"
 
 
 def excerpt(whole: str, most: int) -> str:

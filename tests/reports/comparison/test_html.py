@@ -197,8 +197,25 @@ def test_a_failure_says_why_there_is_no_answer() -> None:
 def test_what_cannot_be_read_as_functions_does_no_harm() -> None:
     odd = ({"function": None}, {"type": "custom"}, {"function": {"name": 3, "arguments": {"a": 1}}})
     shown = "".join(answer(Answer(tool_calls=odd), None))
-    assert "custom()" in shown
+    assert "{&quot;type&quot;: &quot;custom&quot;}" in shown
     assert "3({&quot;a&quot;: 1})" in shown
+
+
+def test_of_very_many_messages_and_calls_the_last_and_the_first_are_shown() -> None:
+    messages = tuple(ChatMessage(role="user", content=f"turn {i}.") for i in range(200))
+    calls = ({"function": {"name": "f", "arguments": "{}"}},) * 200
+    answers = {"base": (Answer(tool_calls=calls),), "tuned": (Answer(),)}
+    shown = html(comparison(rows=(row(1, messages=messages, answers=answers),)))
+    cards = shown.partition("<article")[2].partition("</article>")[0]
+    assert "199 messages before" in cards
+    assert "179 messages before these are not shown" in cards
+    assert "turn 199." in cards
+    assert "turn 178." not in cards
+    assert "180 calls more are not shown" in cards
+
+
+def test_a_row_that_asks_nothing_is_a_row() -> None:
+    assert 'id="row-1"' in html(comparison(rows=(row(1, messages=()),)))
 
 
 def test_seats_are_those_of_the_terminal(tree: parser.HtmlElement) -> None:

@@ -21,8 +21,10 @@ WHOLE = comparison()
 RESULT = comparison(rows=tuple(row for row in WHOLE.rows if "long" not in row.tags))
 HTML = html(RESULT)
 ROWS = len(RESULT.rows)
-EACH_KIND = comparison(
-    rows=(*WHOLE.rows[2:5], WHOLE.rows[14], *WHOLE.rows[20:22], *WHOLE.rows[29:])
+EACH_KIND = comparison(  # for axe, which takes its time for every cell
+    rows=tuple(WHOLE.rows[place] for place in (8, 14, 20, 29, 30)),
+    contrasts=WHOLE.contrasts[4:7],
+    labels=WHOLE.labels[:1],
 )
 
 PROBLEMS = """
@@ -166,6 +168,14 @@ def test_paper_has_what_is_folded_and_no_controls(page: Page) -> None:
     assert not seen(page, "#controls")
     assert not seen(page, "nav")
     assert page.pdf().startswith(b"%PDF")
+
+
+def test_paper_is_white_though_the_screen_is_dark(browser: Browser) -> None:
+    page = browser.open(html(many(2)), dark=True)
+    assert page.evaluate(LIGHTNESS) < 150
+    page.media(printed=True)
+    assert page.evaluate(LIGHTNESS) == 3 * 255
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 30, 33)"
 
 
 def test_hostile_text_is_shown_and_does_nothing(page: Page) -> None:
@@ -394,6 +404,17 @@ def test_votes_outlive_the_page(page: Page) -> None:
     assert "2 voted" in words(page, "#turn")
 
 
+def test_the_next_voter_starts_over(page: Page) -> None:
+    page.press("v", "a", "b")
+    page.evaluate("window.confirm = () => false")
+    page.click("#forget")
+    assert "2 voted" in words(page, "#turn")
+    page.evaluate("window.confirm = () => true")
+    page.click("#forget")
+    assert "Pair 1 of" in words(page, "#turn")
+    assert "0 voted" in words(page, "#turn")
+
+
 def test_the_document_can_be_downloaded(page: Page) -> None:
     page.click("#download")
     saved = page.download(f"comparison-{comparison_id(RESULT)}.json").decode()
@@ -409,4 +430,4 @@ def test_ten_thousand_rows_open_and_filter_quickly(browser: Browser) -> None:
     page.press("/")
     page.type("No. 9")
     assert page.evaluate(SEEN_ROWS)
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 20  # 1 on a machine with nothing else to do
