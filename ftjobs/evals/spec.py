@@ -51,8 +51,6 @@ PASSAGES = 4
 LONGEST_NAME = 64
 BASE, TUNED = "base", "tuned"
 ANSWER_FILES = (".jsonl", ".jsonl.gz", ".jsonl.zst", *TABLES)
-RUBRICS = (".txt", ".md", ".markdown")
-"""What a rubric's file may be called: a file of others could name any, such as a private key."""
 
 
 def once(open: Open) -> Open:  # noqa: A002 - what it does
@@ -263,10 +261,6 @@ def _rubric(table: JudgeTable | None) -> str | None:
 
     if table is None or table.rubric is None:
         return None
-    if table.rubric.suffix.lower() not in RUBRICS:
-        raise ConfigError(
-            f"{table.rubric}: a rubric is a text", hint=f"Its name ends in {', '.join(RUBRICS)}."
-        )
     text = text_of(table.rubric).strip()
     if not text:
         raise ConfigError(f"{table.rubric}: the rubric is empty")

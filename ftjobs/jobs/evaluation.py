@@ -13,15 +13,30 @@ documents = "handbook/"
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_origin
 
-from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from ftjobs.jobs.fields import explain
-from ftjobs.jobs.tables import Names, Source, Table, listed
+from ftjobs.jobs.tables import Source, Table, found, listed
 from ftjobs.schema import Sampling
 
-__all__ = ["ArmTable", "ComparisonFile", "Evaluation", "GateTable", "JudgeTable"]
+__all__ = [
+    "ArmTable",
+    "ComparisonFile",
+    "Evaluation",
+    "GateTable",
+    "JudgeTable",
+    "with_graders_found",
+]
 
 
 def _fields() -> Iterator[tuple[str, Any]]:
@@ -81,6 +96,27 @@ class _Asked(_Sampled):
         return {name: getattr(self, name) for name in Sampling.model_fields if name in names}
 
 
+RUBRICS = (".txt", ".md", ".markdown")
+"""How a rubric's file is called.  A judge, which may be anywhere, is sent its text, and a file of
+others could name any: a private key, for one."""
+
+READING = ("judge", "pairwise", "openai", "json-schema")
+"""Graders whose argument is a file."""
+
+
+def _rubric(path: Path) -> Path:
+    if path.suffix.lower() not in RUBRICS:
+        raise ValueError(f"a rubric is a text: its name ends in {', '.join(RUBRICS)}")
+    return path
+
+
+def _grader(text: str) -> str:
+    name, _, argument = text.partition(":")
+    if name in ("judge", "pairwise") and argument:
+        _rubric(Path(argument))
+    return text
+
+
 class ArmTable(_Asked):
     """`[evaluation.arms.NAME]`: who answers, and how it is asked.
 
@@ -117,7 +153,7 @@ class JudgeTable(_Asked):
     """`[evaluation.judge]`: the model that judges; `rubric` is a text file of what to look for."""
 
     model: Text
-    rubric: Source | None = None
+    rubric: Annotated[Source, AfterValidator(_rubric)] | None = None
 
 
 class GateTable(Table):
@@ -137,7 +173,8 @@ class Evaluation(Table):
         tuned: the candidate's model.
         prompts: what the verdict is about.
         sets: other prompt files by name, such as "train" and "general".
-        graders: by name; see `ftjobs.evals.graders.named`.
+        graders: by name, such as "exact" or "json-schema:answer.json"; see
+            `ftjobs.evals.graders.named`.
         arms: by name.  The baseline is "base", or else the first; the candidate "tuned", or else
             the one that follows.  Tables of these names say more about those models.
         samples: answers a prompt and arm, 1 to 128.
@@ -151,7 +188,9 @@ class Evaluation(Table):
     tuned: Text | None = None
     prompts: Source | None = None
     sets: Mapping[Name, Source] = Field(default_factory=dict)
-    graders: Names = ()
+    graders: Annotated[
+        tuple[Annotated[str, AfterValidator(_grader)], ...], BeforeValidator(listed)
+    ] = ()
     arms: Mapping[Name, ArmTable] = Field(default_factory=dict)
     judge: JudgeTable | None = None
     gate: GateTable = GateTable()
@@ -176,3 +215,28 @@ class ComparisonFile(Table):
 
     backend: Text | None = None
     evaluation: Evaluation
+
+
+def with_graders_found(evaluation: Evaluation, file: Path) -> Evaluation:
+    """`evaluation` with the files of its graders taken from the folder of `file`.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    moved = {text: _moved(text, file) for text in evaluation.graders}
+    gate = evaluation.gate
+    grader = None if gate.grader is None else moved.get(gate.grader, gate.grader)
+    update = {
+        "graders": tuple(moved[text] for text in evaluation.graders),
+        "gate": gate.model_copy(update={"grader": grader}),
+    }
+    return evaluation.model_copy(update=update)
+
+
+def _moved(text: str, file: Path) -> str:
+    name, _, argument = text.partition(":")
+    if name not in READING or not argument:
+        return text
+    path, mark, part = argument.partition("#") if name == "openai" else (argument, "", "")
+    place = found(file, Path(path), "evaluation.graders", folder=False)
+    return f"{name}:{place.as_posix()}{mark}{part}"

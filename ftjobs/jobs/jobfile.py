@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ftjobs.errors import ConfigError
-from ftjobs.jobs.evaluation import ComparisonFile, Evaluation
+from ftjobs.jobs.evaluation import ComparisonFile, Evaluation, with_graders_found
 from ftjobs.jobs.fields import explain
 from ftjobs.jobs.tables import Source, Table, parse, settled, text_of, valid
 from ftjobs.schema import Hyperparameters, JobSpec
@@ -107,7 +107,8 @@ def read_evaluation(path: str | os.PathLike[str]) -> Evaluation:
         ConfigError: as from `read_job`.
     """
     path = Path(path)
-    return settled(parse_evaluation(text_of(path), str(path)), path, "evaluation")
+    evaluation = settled(parse_evaluation(text_of(path), str(path)), path, "evaluation")
+    return with_graders_found(evaluation, path)
 
 
 def parse_evaluation(text: str, place: str = "compare.toml") -> Evaluation:

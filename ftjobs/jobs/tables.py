@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 
 from ftjobs.errors import ConfigError
 
-__all__ = ["Names", "Source", "Table", "parse", "settled", "text_of", "valid"]
+__all__ = ["Source", "Table", "found", "keys", "listed", "parse", "settled", "text_of", "valid"]
 
 LARGEST = 2**20
 """Bytes of a file.  What is longer is something else, such as a dataset."""
@@ -39,8 +39,6 @@ def listed(value: object) -> tuple[object, ...]:
 
 Source = Annotated[Path, BeforeValidator(_path), PlainSerializer(Path.as_posix)]
 """A path as it stands in the file."""
-
-Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 
 
 class Table(BaseModel):
@@ -108,7 +106,7 @@ def settled(table: T, file: Path, name: str = "") -> T:
 
 def _settled(value: Any, file: Path, key: str, *, folder: bool) -> Any:
     if isinstance(value, Path):
-        return _found(file, value, key, folder=folder)
+        return found(file, value, key, folder=folder)
     if isinstance(value, Table):
         return settled(value, file, key)
     if isinstance(value, Mapping):
@@ -116,17 +114,22 @@ def _settled(value: Any, file: Path, key: str, *, folder: bool) -> Any:
     return value
 
 
-def _found(file: Path, path: Path, key: str, *, folder: bool) -> Path:
+def found(file: Path, path: Path, key: str, *, folder: bool) -> Path:
+    """`path`, taken from the folder of `file`.
+
+    Raises:
+        ConfigError: there is no such file, nor such a folder where it may be a `folder`.
+    """
     try:
-        found = file.parent / path.expanduser()
-        is_there = found.is_file() or (folder and found.is_dir())
-    except (OSError, RuntimeError):  # too long for a path; no such user
+        place = file.parent / path.expanduser()
+        is_there = place.is_file() or (folder and place.is_dir())
+    except (OSError, RuntimeError, ValueError):  # too long for a path; no such user; a zero byte
         is_there = False
     if not is_there:
         raise ConfigError(
             f"{file}: {key}: no file {path}", hint="Paths are relative to the job file."
         )
-    return found
+    return place
 
 
 # --- keys -------------------------------------------------------------------------------------

@@ -249,7 +249,6 @@ def test_a_judge_has_to_be_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("id_rsa", b"key", "a rubric is a text"),
         ("rubric.md", b" \n", "is empty"),
         ("rubric.md", b"\xff", "not UTF-8"),
         ("rubric.txt", b"x" * (2**20 + 1), "too large"),

@@ -162,6 +162,16 @@ A = "[evaluation.arms.a]\n"
         ('[evaluation.arms."a\\nb"]\n', "should match pattern", ""),
         ("[evaluation.judge]\n", "evaluation.judge.model is missing", ""),
         ("[evaluation.judge]\nmodel='m'\nrubrik = 'r'\n", "judge.rubrik'", "judge.rubric?"),
+        (
+            "[evaluation.judge]\nmodel='m'\nrubric='id_rsa'\n",
+            "judge.rubric: a rubric is a text",
+            "",
+        ),
+        (
+            "[evaluation]\ngraders = ['judge:~/.netrc']\n",
+            "evaluation.graders: a rubric is a text",
+            "",
+        ),
         ("[evaluation.gate]\nrule = 'best'\n", "evaluation.gate.rule: ", ""),
         ("[evaluation.gate]\nmargin = -1\n", "evaluation.gate.margin: ", ""),
         ("[evaluation.gate]\nmodel = 'm'\n", "'evaluation.gate.model'", "evaluation.judge.model?"),
@@ -237,9 +247,31 @@ def test_documents_may_be_one_file(folder: Path) -> None:
     ],
 )
 def test_paths_have_to_lead_somewhere(folder: Path, name: str, key: str) -> None:
-    text = EVERYTHING.replace(f'"{name}"', '"nowhere"')
+    text = EVERYTHING.replace(f'"{name}"', '"nowhere.md"')
     with pytest.raises(ConfigError, match=rf"compare\.toml: {key}: no file nowhere"):
         read_evaluation(written(folder / "compare.toml", text))
+
+
+def test_the_files_of_graders_are_beside_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("schema.json", "openai.json"):
+        written(folder / "evals" / name, "{}")
+    graders = ["exact", "json-schema:schema.json", "openai:openai.json#one", "judge:../rubric.md"]
+    text = f'[evaluation]\ngraders = {graders}\ngate.grader = "json-schema:schema.json"\n'
+    written(folder / "evals/compare.toml", text)
+    monkeypatch.chdir(folder)
+    found = read_evaluation("evals/compare.toml")
+    assert found.graders == (
+        "exact",
+        "json-schema:evals/schema.json",
+        "openai:evals/openai.json#one",
+        "judge:evals/../rubric.md",
+    )
+    assert found.gate.grader == "json-schema:evals/schema.json"
+    written(folder / "evals/compare.toml", text.replace("schema.json", "gone.json"))
+    with pytest.raises(ConfigError, match=r"evaluation\.graders: no file gone\.json"):
+        read_evaluation("evals/compare.toml")
 
 
 def test_a_folder_and_a_pipe_are_no_prompts(folder: Path) -> None:

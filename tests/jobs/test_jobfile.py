@@ -232,7 +232,7 @@ judges = st.builds(
         {"model": model, "rubric": rubric, "price": price, **drawn}
     ),
     texts,
-    st.none() | paths,
+    st.none() | texts.map(lambda text: Path(text.replace("\0", "") + ".md")),
     prices,
     drawn,
 )
