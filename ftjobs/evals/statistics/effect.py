@@ -15,13 +15,14 @@ from ftjobs.evals.result import Mean
 from ftjobs.evals.statistics.clusters import numbered, pseudo_values
 from ftjobs.evals.statistics.intervals import (
     EQUAL,
+    Interval,
     bonett_price,
     joined,
     standard_error,
     student_t,
 )
 from ftjobs.evals.statistics.power import detectable
-from ftjobs.evals.statistics.significance import RESAMPLES, sign_flip, sign_test
+from ftjobs.evals.statistics.significance import EXACT, RESAMPLES, sign_flip, sign_test
 
 __all__ = ["Effect", "mean", "paired", "preference"]
 
@@ -146,7 +147,8 @@ def mean(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) ->
 def _counted(differences: _Array, unit: float, test: str, confidence: float) -> Effect:
     """Of differences that are `unit`, 0 or -`unit`."""
     n, (wins, losses) = len(differences), _won(differences)
-    ends = bonett_price(wins, losses, n, confidence)
+    p = sign_test(wins, losses)
+    ends = _no_surer(bonett_price(wins, losses, n, confidence), p, confidence)
     found = detectable(n, disagreement=(wins + losses) / n, alpha=1 - confidence)
     return Effect(
         n=n,
@@ -155,7 +157,7 @@ def _counted(differences: _Array, unit: float, test: str, confidence: float) -> 
         low=unit * ends.low,
         high=unit * ends.high,
         interval="Bonett-Price",
-        p=sign_test(wins, losses),
+        p=p,
         test=test,
         detectable=None if found is None or not wins + losses else unit * found,
         t_interval=None,
@@ -172,7 +174,11 @@ def _measured(
     n, (wins, losses) = len(differences), _won(differences)
     values, centre = pseudo_values(differences, numbers), float(differences.mean())
     sums = differences if numbers is None else np.bincount(numbers, differences).astype(np.float64)
-    ends = joined(values, centre, int((sums != 0).sum()), reach, way.confidence).within(bound)
+    differing = int((sums != 0).sum())
+    p = sign_flip(sums, seed=way.seed, resamples=way.resamples)
+    ends = joined(values, centre, differing, reach, way.confidence).within(bound)
+    if differing <= EXACT:
+        ends = _no_surer(ends, p, way.confidence)
     spread = standard_error(values, centre) * math.sqrt(len(values))
     beside = student_t(values, centre, way.confidence)
     return Effect(
@@ -182,7 +188,7 @@ def _measured(
         low=ends.low,
         high=ends.high,
         interval="t and BCa bootstrap" + ("" if numbers is None else " over clusters"),
-        p=sign_flip(sums, seed=way.seed, resamples=way.resamples),
+        p=p,
         test="sign-flip" + ("" if numbers is None else " of clusters"),
         detectable=detectable(len(values), sd=spread, alpha=1 - way.confidence) if spread else None,
         t_interval=(beside.low, beside.high) if len(values) > 1 else None,
@@ -190,6 +196,14 @@ def _measured(
         ties=n - wins - losses,
         losses=losses,
     )
+
+
+def _no_surer(ends: Interval, p: float, confidence: float) -> Interval:
+    """An interval that holds 0 where an exact test does not rule it out: 4 wins of 4 prove little.
+
+    A p-value that was drawn has no say, or its seed would have.
+    """
+    return ends.around(0.0) if p > 1 - confidence else ends
 
 
 def _won(differences: _Array) -> tuple[int, int]:

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from ftjobs.errors import ConfigError
 
-__all__ = ["RESAMPLES", "holm", "sign_flip", "sign_test"]
+__all__ = ["EXACT", "RESAMPLES", "holm", "sign_flip", "sign_test"]
 
 RESAMPLES = 9_999
 """Draws of signs where not all can be tried: p-values are multiples of 1 / 10,000."""
 
-_EXACT = 16
-"""Up to so many values, each of the 2^n signs is tried."""
+EXACT = 16
+"""Up to so many values that are not 0, each of the 2^n signs is tried."""
 
 _AT_ONCE = 1 << 20
 """Sums of eight values that are held at once, 8 bytes each."""
@@ -54,7 +54,7 @@ def sign_flip(
     seen = abs(float((values / sizes[-1]).sum()))
     sizes /= sizes[-1]
     least = seen - 1e-10 * float(sizes.sum())  # sums that are equal but for rounding are equal
-    if sizes.size <= _EXACT:
+    if sizes.size <= EXACT:
         return float((np.abs(_all_sums(sizes)) >= least).mean())
     return (_count(sizes, least, seed, resamples) + 1) / (resamples + 1)
 

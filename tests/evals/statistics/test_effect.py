@@ -239,10 +239,31 @@ def test_clusters_that_agree_widen_the_interval() -> None:
     assert effect.clusters == 5
 
 
+@pytest.mark.parametrize("n", range(2, 16))
+@pytest.mark.parametrize("kind", ["binary", "continuous"])
+def test_the_interval_is_never_surer_than_an_exact_test(n: int, kind: str) -> None:
+    """However many of n rows are won: where p is above .05, nothing is proved."""
+    for wins in range(n + 1):
+        arm = [1.0] * wins + [0.0] * (n - wins)
+        baseline = [1.0 - score for score in arm]
+        effect = paired(baseline, arm, kind=kind)  # type: ignore[arg-type]
+        if effect.p > 0.05:
+            assert effect.low <= 0 <= effect.high
+
+
+@pytest.mark.parametrize("n", [4, 6, 8, 10, 12, 15])
+def test_choices_without_ties_cover_a_fair_coin(n: int) -> None:
+    effects = [preference([1.0] * wins + [0.0] * (n - wins)) for wins in range(n + 1)]
+    chances = scipy.stats.binom.pmf(np.arange(n + 1), n, 0.5)
+    held = (c for c, e in zip(chances, effects, strict=True) if e.low <= 0 <= e.high)
+    assert sum(held) >= 0.93
+
+
 def test_few_clusters_cannot_reach_significance() -> None:
     groups = [place // 10 for place in range(50)]
     effect = paired([0.0] * 50, [1.0] * 50, kind="continuous", clusters=groups)
     assert effect.p == 2 / 2**5
+    assert effect.low <= 0
 
 
 @pytest.mark.parametrize("kind", ["binary", "continuous"])
