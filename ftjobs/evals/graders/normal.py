@@ -14,6 +14,9 @@ __all__ = ["is_spaceless", "nfc", "normal", "words"]
 
 Form = Literal["NFC", "NFKC"]
 
+LONGEST = 1_000_000
+"""Characters of a text that are read by `normal`, before and after NFKC lengthens them."""
+
 _PIECE = 64
 """Characters that are normalised together, or some more."""
 
@@ -51,10 +54,11 @@ def normal(text: str) -> str:
     * Symbols stay: 50% is not 50, C++ and C# are not C.
     * Invisible characters are dropped.
 
-    A text of nothing but punctuation stays as it is, in NFC.
+    A text of nothing but punctuation stays as it is, in NFC.  No more than `LONGEST` characters
+    are read.
     """
-    raised = _FRACTION.sub(" ", _SUPERSCRIPTS.sub(_raised, text))
-    kana = _NO_VOWEL.sub("-", _LONG_VOWEL.sub("ー", _folded(raised)))
+    raised = _FRACTION.sub(" ", _SUPERSCRIPTS.sub(_raised, text[:LONGEST]))
+    kana = _NO_VOWEL.sub("-", _LONG_VOWEL.sub("ー", _folded(raised)[:LONGEST]))
     parts = _NUMBER_OR_MARK.sub(_number, kana.translate(_PARTS))
     return " ".join(parts.split()) or nfc(text)
 

@@ -41,7 +41,7 @@ _PLAIN: Mapping[str, Callable[[], Grader]] = {
     "bleu": bleu,
     "gleu": gleu,
     "rouge-l": rouge_l,
-    **{f"rouge-{n}": lambda n=n: rouge_n(n) for n in range(1, 10)},  # type: ignore[misc]
+    **{f"rouge-{n}": lambda n=n: rouge_n(n) for n in range(1, 6)},  # type: ignore[misc]
     "fuzzy": fuzzy,
     "tool-calls": tool_calls,
     "labels": labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -44,6 +45,8 @@ def json_of(text: str) -> Any:
 
 def _number(text: str) -> float | int:
     value = float(text)
+    if math.isinf(value):
+        raise NotJson
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
