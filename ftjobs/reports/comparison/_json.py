@@ -12,14 +12,15 @@ from ftjobs.reports.words import as_json
 __all__ = ["json", "objects"]
 
 
-def json(comparison: Comparison) -> str:
+def json(comparison: Comparison, *, indent: int | None = 2) -> str:
     """The document itself; `Comparison.model_validate_json` reads it.
 
-    Half a surrogate pair, which no file in UTF-8 can hold, becomes "?".
+    Half a surrogate pair, which no file in UTF-8 can hold, becomes "?".  `indent` is in spaces;
+    None keeps it on one line.
     """
-    text = as_json(comparison, indent=2)
+    text = as_json(comparison, indent=indent)
     if "\\ud" in text:  # as_json escapes everything where it found such a half
-        plain = standard.dumps(standard.loads(text), ensure_ascii=False, indent=2)
+        plain = standard.dumps(standard.loads(text), ensure_ascii=False, indent=indent)
         text = plain.encode(errors="replace").decode()
     return text + "\n"
 

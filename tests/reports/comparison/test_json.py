@@ -17,6 +17,8 @@ from tests.reports.comparison.shop import shop
 
 def test_the_document_is_read_again() -> None:
     assert Comparison.model_validate_json(written(shop())) == shop()
+    assert Comparison.model_validate_json(written(shop(), indent=None)) == shop()
+    assert written(sample.comparison(), indent=None).count("\n") == 1
 
 
 @settings(max_examples=60)
