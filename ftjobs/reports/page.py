@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
-__all__ = ["BASE", "bdi", "document", "language", "safe", "table"]
+__all__ = ["BASE", "bdi", "document", "inert", "language", "safe", "table"]
 
 BASE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --faint: #5b6168; --paper: #ffffff;
@@ -145,6 +145,9 @@ def _hash(text: str) -> str:
 
 
 def _embedded(name: str, json: str) -> str:
-    """JSON in which nothing can end its element, or open a comment."""
-    inert = json.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return f'<script type="application/json" id="{name}">{inert}</script>'
+    return f'<script type="application/json" id="{name}">{inert(json)}</script>'
+
+
+def inert(json: str) -> str:
+    """JSON with the same meaning in which nothing can end its element, or open a comment."""
+    return json.replace("<", "\\u003c")

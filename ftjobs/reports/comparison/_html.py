@@ -19,7 +19,7 @@ from ftjobs.reports.comparison._html_controls import controls, help_text, voting
 from ftjobs.reports.comparison._html_labels import labels
 from ftjobs.reports.comparison._html_rows import View, card
 from ftjobs.reports.comparison._json import json
-from ftjobs.reports.page import bdi, document
+from ftjobs.reports.page import bdi, document, inert
 from ftjobs.reports.words import many, when
 
 __all__ = ["html"]
@@ -30,7 +30,7 @@ ROWS = 500
 ROW_BYTES = 6_000_000
 """Bytes of HTML after which no further row is added: a browser has to stay quick."""
 
-JSON_BYTES = 8_000_000
+JSON_BYTES = 12_000_000
 """Bytes of the embedded JSON; a larger comparison is embedded without its rows."""
 
 _WORDS = {"pass": "✓ Pass", "fail": "✗ Fail", "inconclusive": "? Inconclusive"}
@@ -42,10 +42,10 @@ def html(comparison: Comparison) -> str:
     A page stays below 20 MB: it shows at most `ROWS` rows and `ROW_BYTES` bytes of them, the
     biggest regressions always, and says what it leaves out.
     """
-    found, data = changes(comparison), json(comparison)
-    whole = len(data) <= JSON_BYTES and len(data.encode()) <= JSON_BYTES
+    found, data = changes(comparison), json(comparison, indent=None)
+    whole = len(inert(data).encode()) <= JSON_BYTES
     if not whole:
-        data = json(comparison.model_copy(update={"rows": ()}))
+        data = json(comparison.model_copy(update={"rows": ()}), indent=None)
     return document(
         _title(comparison),
         _body(comparison, found, whole=whole),
