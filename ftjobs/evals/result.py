@@ -21,6 +21,7 @@ __all__ = [
     "Comparison",
     "Contrast",
     "Gate",
+    "Grading",
     "Kind",
     "LabelReport",
     "Mark",

@@ -180,9 +180,9 @@ def _announce(
     say(power_sentence(n, least, disagreement=DISAGREEMENT, confidence=confidence))
     wanted = [q for task in tasks for q in _questions(task, arms, samples)]
     count, missing, usd = ask.most(wanted)
-    known = f", {count - missing:,} of them known already" if missing < count else ""
+    known = f", known already: {count - missing:,}" if missing < count else ""
     cost = f", at most ${usd:,.2f} for those to be asked" if usd else ""
-    say(f"{count:,} answers are wanted{known}{cost}")
+    say(f"answers wanted: {count:,}{known}{cost}")
 
 
 def _questions(task: _Task, arms: Sequence[Arm], samples: int) -> Iterator[Question]:
@@ -360,8 +360,8 @@ def _missing(rows: Sequence[Row]) -> Iterator[str]:
     failed = [a.failure for row in rows for each in row.answers.values() for a in each if a.failure]
     if failed:
         yield (
-            f"{len(failed):,} answers could not be had, and their rows are left out; the first: "
-            f"{failed[0]}. Run it again to ask only those"
+            f"answers that could not be had: {len(failed):,}, whose rows are left out; the first: "
+            f"{failed[0]}. Run it again to ask only for those"
         )
 
 

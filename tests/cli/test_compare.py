@@ -64,7 +64,7 @@ def test_a_candidate_that_is_better_passes(run: Run, write: Write, tuned: str) -
     assert done.code == 0
     assert done.out.startswith("PASS  Tuned beats base by 100.0 points")
     assert "40 rows detect a difference" in done.err
-    assert "80 answers are wanted" in done.err
+    assert "Answers wanted: 80" in done.err
     assert "\x1b" not in done.out
 
 

@@ -185,7 +185,7 @@ def test_one_failed_answer_leaves_its_row_out_and_is_said() -> None:
     assert contrast is not None
     assert contrast.n == 59
     assert result.arms[0].failures == 1
-    assert any("1 answers could not be had" in warning for warning in result.warnings)
+    assert any("answers that could not be had: 1," in warning for warning in result.warnings)
     assert result.verdict is not None
     assert result.verdict.word == "pass"
 
@@ -230,7 +230,7 @@ def test_what_is_known_before_is_said_before() -> None:
         prompts(100), two(backend), say=lambda text: said.append(f"{len(backend.asked)} {text}")
     )
     assert said[0].startswith("0 100 rows detect a difference of 12.")
-    assert said[1].startswith("0 200 answers are wanted")
+    assert said[1].startswith("0 answers wanted: 200")
 
 
 def test_a_model_that_recites_is_named() -> None:
