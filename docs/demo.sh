@@ -13,6 +13,6 @@ run() {
 run ftjobs models pull smollm2-135m
 run ftjobs data check $data/train.jsonl
 run ftjobs submit $data/train.jsonl --model smollm2-135m --suffix demo --seed 42 --watch
+run ftjobs compare $data/prompts.jsonl --base smollm2-135m --tuned latest --max-tokens 64
 tuned=$(ftjobs jobs list --json | head -n 1 | sed -E 's/.*"fine_tuned_model": ?"([^"]*)".*/\1/')
-run ftjobs compare $data/prompts.jsonl --base smollm2-135m --tuned "$tuned" --max-tokens 64
 printf '\nAsk it yourself: FTJOBS_HOME=%s %s chat %s\n' "$FTJOBS_HOME" "$(command -v ftjobs)" "$tuned"
