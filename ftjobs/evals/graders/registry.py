@@ -57,15 +57,16 @@ _WITH_ARGUMENT: Mapping[str, tuple[str, Callable[[str], Grader]]] = {
     ),
 }
 _JUDGES = {"judge": "[FILE]", "pairwise": "[FILE]", "openai": "FILE"}
-"""Loaded by `ftjobs.evals.judges.load(name, argument, judge)`, which few comparisons need."""
+"""Loaded by `ftjobs.evals.judges.load(name, argument, judge, seed=…)`, which few comparisons need."""
 
 
-def named(text: str, *, judge: JudgeModel | None = None) -> Grader | PairGrader:
+def named(text: str, *, judge: JudgeModel | None = None, seed: int = 0) -> Grader | PairGrader:
     """The grader of a name, with an argument behind a colon where it takes one; see `known`.
 
     Args:
         text: such as "exact" or "regex:^yes".  What is built in cannot be replaced by a plug-in.
         judge: the model that graders ask which ask one.
+        seed: of the seats and codes of judges.
 
     Raises:
         ConfigError: there is no such grader, its argument is missing, not wanted or wrong, or it
@@ -74,7 +75,7 @@ def named(text: str, *, judge: JudgeModel | None = None) -> Grader | PairGrader:
     name, colon, argument = text.partition(":")
     if name in _JUDGES:
         loaded: Grader | PairGrader = import_module("ftjobs.evals.judges").load(
-            name, argument, judge
+            name, argument, judge, seed=seed
         )
         return loaded
     if name in _PLAIN or name in _WITH_ARGUMENT:

@@ -139,7 +139,7 @@ def test_a_megabyte_of_anything_is_graded_in_time(unit: str) -> None:
     for grader in GRADERS:
         start = time.process_time()
         found = mark(grader, Answer(text=answer), expected, [call])
-        assert time.process_time() - start < 4, grader.name  # half of it on an idle machine
+        assert time.process_time() - start < 2, grader.name
         assert found.score is not None
         assert found.score < 1 or grader.name == "regex"
 

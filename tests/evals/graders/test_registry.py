@@ -7,7 +7,7 @@ import pytest
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import ConfigError
 from ftjobs.evals.graders import Function, Grader, PairGrader, known, named
-from ftjobs.evals.judges import JudgeModel
+from ftjobs.evals.judges import JudgeModel, Pairwise
 from ftjobs.evals.prompts import Prompt
 from ftjobs.evals.result import Answer
 from tests.evals.graders.marking import score
@@ -103,7 +103,10 @@ def test_names_that_cannot_be_used(name: str, message: str) -> None:
 def test_judges_are_found_under_their_names() -> None:
     judge = JudgeModel(FakeBackend(), "fake-base")
     assert isinstance(named("judge", judge=judge), Grader)
-    assert isinstance(named("pairwise", judge=judge), PairGrader)
+    pairs = named("pairwise", judge=judge, seed=3)
+    assert isinstance(pairs, PairGrader)
+    assert isinstance(pairs, Pairwise)
+    assert pairs.seed == 3
 
 
 def test_a_plug_in_brings_graders(plug_in: Path) -> None:
