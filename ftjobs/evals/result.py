@@ -320,7 +320,7 @@ class Comparison(_Found):
     seed: int = 0
     samples: int = 1
     sources: tuple[Source, ...] = ()
-    arms: tuple[ArmSummary, ...]
+    arms: Annotated[tuple[ArmSummary, ...], Field(min_length=1)]
     graders: tuple[Grading, ...] = ()
     rows: tuple[Row, ...]
     contrasts: tuple[Contrast, ...] = ()

@@ -47,11 +47,15 @@ def _data(text: str) -> str:
 def outputs(
     values: Mapping[str, str], *, token: Callable[[], str] = lambda: secrets.token_hex(16)
 ) -> str:
-    """The lines of GITHUB_OUTPUT that set `values`.
+    """The lines of GITHUB_OUTPUT that set `values`, which may have several lines.
 
     `token` makes the part of a delimiter that nobody can guess.
     """
     return "".join(
-        f"{name}<<ftjobs_{(end := token())}\n{one_line(value)}\nftjobs_{end}\n"
+        f"{name}<<ftjobs_{(end := token())}\n{_lines(value)}\nftjobs_{end}\n"
         for name, value in values.items()
     )
+
+
+def _lines(value: str) -> str:
+    return "\n".join(map(one_line, value.split("\n")))

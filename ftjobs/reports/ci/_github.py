@@ -1,25 +1,15 @@
-"""GitHub Actions: workflow commands and the lines of GITHUB_OUTPUT.
-
-Escaping and reading are those of the runner (actions/runner, `ActionCommand.cs` and
-`FileCommandManager.cs`): the data of a command holds no `%`, carriage return or line feed as it
-is, a property neither these nor `:` and `,`; a value in GITHUB_OUTPUT ends at a line that is its
-delimiter, so the delimiter is one that nobody can guess.
-"""
+"""Jobs for GitHub Actions: workflow commands and the lines of GITHUB_OUTPUT."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ftjobs.reports import actions
+from ftjobs.reports.actions import MOST_ANNOTATIONS, command
 from ftjobs.reports.ci._outcome import Outcome
 from ftjobs.reports.markdown import one_line
 from ftjobs.reports.words import many, span
-
-MOST_ANNOTATIONS = 10
-"""Annotations of each level that GitHub shows of a step.  As many are made of all levels."""
-
-LONGEST = 2_000
-"""Characters of an annotation; the rest is cut."""
 
 LEVELS = {"failed": "error", "cancelled": "warning", "unfinished": "warning", "succeeded": "notice"}
 RANK = ("error", "warning", "notice")
@@ -33,7 +23,7 @@ def workflow_commands(outcomes: Sequence[Outcome], *, most: int = MOST_ANNOTATIO
     """Workflow commands, errors first, at most `most` of them, then how many are left out."""
     said = [*map(_verdict, outcomes), *(one for outcome in outcomes for one in _events(outcome))]
     ranked = sorted(dict.fromkeys(said), key=lambda one: RANK.index(one[0]))
-    lines = [_command(*one) for one in ranked[:most]]
+    lines = [command(level, text, title=title) for level, title, text in ranked[:most]]
     if left_out := len(ranked) - len(lines):
         lines.append(f"Not annotated: {many(left_out, 'more message')}.")
     return "\n".join(lines)
@@ -66,20 +56,6 @@ def _events(outcome: Outcome) -> Iterator[Said]:
             yield level, f"Fine-tuning job {outcome.job.id}", event.message
 
 
-def _command(level: str, title: str, text: str) -> str:
-    said = "%0A".join(_data(line) for line in text.split("\n"))
-    return f"::{level} title={_property(title)}::{said}"
-
-
-def _data(text: str) -> str:
-    line = one_line(text[:LONGEST])
-    return line.replace("%", "%25")  # one line holds no line end that would need it
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
 def outputs(
     outcomes: Sequence[Outcome], *, token: Callable[[], str] = lambda: secrets.token_hex(16)
 ) -> str:
@@ -89,10 +65,7 @@ def outputs(
         outcomes: the jobs; of several, a value has a line for each, in this order.
         token: makes the part of a delimiter that nobody can guess.
     """
-    return "".join(
-        f"{name}<<ftjobs_{(end := token())}\n{value}\nftjobs_{end}\n"
-        for name, value in _values(outcomes).items()
-    )
+    return actions.outputs(_values(outcomes), token=token)
 
 
 def _values(outcomes: Sequence[Outcome]) -> Mapping[str, str]:

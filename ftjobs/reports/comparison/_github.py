@@ -9,7 +9,7 @@ from ftjobs.evals.result import Comparison
 from ftjobs.reports import actions
 from ftjobs.reports.comparison import _numbers as numbers
 from ftjobs.reports.comparison import _words as words
-from ftjobs.reports.comparison._html_changes import Change, changes
+from ftjobs.reports.comparison._changes import Change, changes
 from ftjobs.reports.words import many
 
 __all__ = ["outputs", "workflow_commands"]

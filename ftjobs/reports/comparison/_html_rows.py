@@ -9,7 +9,7 @@ from typing import Any
 
 from ftjobs.evals.result import Answer, Comparison, Row
 from ftjobs.evals.votes import comparison_id, seats
-from ftjobs.reports.comparison._html_changes import Change, candidate
+from ftjobs.reports.comparison._changes import Change, candidate
 from ftjobs.reports.comparison._html_grades import SAMPLES, judged, marks, reasons, score_words
 from ftjobs.reports.comparison._html_texts import answer, calls, excerpt, text
 from ftjobs.reports.page import bdi, safe

@@ -10,8 +10,8 @@ from ftjobs.evals.result import Comparison, Row
 from ftjobs.reports import cells
 from ftjobs.reports.comparison import _words as words
 from ftjobs.reports.comparison._diff import Change, diff
-from ftjobs.reports.comparison._html_changes import Change as Scored
-from ftjobs.reports.comparison._html_changes import candidate, changes
+from ftjobs.reports.comparison._changes import Change as Scored
+from ftjobs.reports.comparison._changes import candidate, changes
 from ftjobs.reports.words import many
 
 __all__ = ["Style", "blocks", "hanging", "plain", "table"]
