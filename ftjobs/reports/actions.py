@@ -9,7 +9,7 @@ delimiter, so the delimiter is one that nobody can guess.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ftjobs.reports.markdown import one_line
 
@@ -45,9 +45,11 @@ def _data(text: str) -> str:
 
 
 def outputs(
-    values: Mapping[str, str], *, token: Callable[[], str] = lambda: secrets.token_hex(16)
+    values: Mapping[str, str | Sequence[str]],
+    *,
+    token: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> str:
-    """The lines of GITHUB_OUTPUT that set `values`, which may have several lines.
+    """The lines of GITHUB_OUTPUT that set `values`; each text becomes one line.
 
     `token` makes the part of a delimiter that nobody can guess.
     """
@@ -57,5 +59,5 @@ def outputs(
     )
 
 
-def _lines(value: str) -> str:
-    return "\n".join(map(one_line, value.split("\n")))
+def _lines(value: str | Sequence[str]) -> str:
+    return "\n".join(map(one_line, [value] if isinstance(value, str) else value))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ftjobs.reports import actions
 from ftjobs.reports.actions import MOST_ANNOTATIONS, command
 from ftjobs.reports.ci._outcome import Outcome
-from ftjobs.reports.markdown import one_line
 from ftjobs.reports.words import many, span
 
 LEVELS = {"failed": "error", "cancelled": "warning", "unfinished": "warning", "succeeded": "notice"}
@@ -68,11 +67,10 @@ def outputs(
     return actions.outputs(_values(outcomes), token=token)
 
 
-def _values(outcomes: Sequence[Outcome]) -> Mapping[str, str]:
-    columns = {
+def _values(outcomes: Sequence[Outcome]) -> Mapping[str, Sequence[str]]:
+    return {
         "job-id": [outcome.job.id for outcome in outcomes],
         "status": [outcome.job.status for outcome in outcomes],
         "fine-tuned-model": [outcome.job.fine_tuned_model or "" for outcome in outcomes],
         "identity": [outcome.identity for outcome in outcomes],
     }
-    return {name: "\n".join(map(one_line, values)) for name, values in columns.items()}

@@ -13,8 +13,8 @@ from importlib.resources import files
 from ftjobs.evals.result import Comparison
 from ftjobs.reports.comparison import _html_panels as panels
 from ftjobs.reports.comparison import _html_setup as setup
-from ftjobs.reports.comparison._forest import forest
 from ftjobs.reports.comparison._changes import Change, changes, chosen
+from ftjobs.reports.comparison._forest import forest
 from ftjobs.reports.comparison._html_controls import controls, help_text, voting
 from ftjobs.reports.comparison._html_labels import labels
 from ftjobs.reports.comparison._html_rows import View, card

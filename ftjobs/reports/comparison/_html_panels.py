@@ -6,8 +6,8 @@ from collections.abc import Container, Iterator, Sequence
 
 from ftjobs.evals.figures import Unit, bar_of, least, p_text, told, unit_of
 from ftjobs.evals.result import Bias, Comparison, Contrast, Gate, Mean, Verdict
-from ftjobs.reports.comparison._forest import strip
 from ftjobs.reports.comparison._changes import Change, candidate
+from ftjobs.reports.comparison._forest import strip
 from ftjobs.reports.comparison._html_rows import change_words
 from ftjobs.reports.comparison._html_texts import excerpt
 from ftjobs.reports.page import bdi, safe, table

@@ -9,9 +9,9 @@ from operator import itemgetter
 from ftjobs.evals.result import Comparison, Row
 from ftjobs.reports import cells
 from ftjobs.reports.comparison import _words as words
-from ftjobs.reports.comparison._diff import Change, diff
 from ftjobs.reports.comparison._changes import Change as Scored
 from ftjobs.reports.comparison._changes import candidate, changes
+from ftjobs.reports.comparison._diff import Change, diff
 from ftjobs.reports.words import many
 
 __all__ = ["Style", "blocks", "hanging", "plain", "table"]
