@@ -104,7 +104,7 @@ def test_fresh_asks_once_more_and_keeps_that(backend: Scripted, cache: AnswerCac
     assert backend.asked == {"q0": 2, "q1": 2}
 
 
-KEYED = [
+KEYED: list[dict[str, Any]] = [
     {"model": "other"},
     {"messages": (ChatMessage(role="user", content="other"),)},
     {"sampling": Sampling(temperature=0.5)},

@@ -11,7 +11,8 @@
 Words of services and models are untrusted: each format quotes, cuts and escapes them.
 """
 
-from ftjobs.reports.ci._github import MOST_ANNOTATIONS, outputs, workflow_commands
+from ftjobs.reports.actions import MOST_ANNOTATIONS
+from ftjobs.reports.ci._github import outputs, workflow_commands
 from ftjobs.reports.ci._json import json
 from ftjobs.reports.ci._junit import junit
 from ftjobs.reports.ci._markdown import COMMENT_BYTES, SUMMARY_BYTES, comment, summary
