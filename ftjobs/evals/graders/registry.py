@@ -57,7 +57,7 @@ _WITH_ARGUMENT: Mapping[str, tuple[str, Callable[[str], Grader]]] = {
     ),
 }
 _JUDGES = {"judge": "[FILE]", "pairwise": "[FILE]", "openai": "FILE"}
-"""Loaded by `ftjobs.evals.judges.load(name, argument, judge, seed=…)`, which few comparisons need."""
+"""Loaded by `ftjobs.evals.judges.load(name, argument, judge, seed=…)`, only where asked for."""
 
 
 def named(text: str, *, judge: JudgeModel | None = None, seed: int = 0) -> Grader | PairGrader:

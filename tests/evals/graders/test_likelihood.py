@@ -1,17 +1,21 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ftjobs.backends.base import Foresees, Likelihood
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.local.backend import LocalBackend
+from ftjobs.config import Settings
 from ftjobs.errors import BackendError, ConfigError, ModelError, NotFoundError
 from ftjobs.evals.arms import Arm
 from ftjobs.evals.graders import Item, perplexity, token_accuracy
 from ftjobs.evals.prompts import Prompt
 from ftjobs.evals.result import Answer, Mark
 from ftjobs.schema import ChatMessage
+from tests import tiny
 from tests.evals.graders.marking import QUESTION, nobody
 
 Found = Likelihood | BackendError | ConfigError
@@ -116,3 +120,20 @@ def test_a_perplexity_beyond_all_numbers() -> None:
     assert perplexity().grade(items, nobody) == [
         Mark(score=-1e6, note="perplexity beyond all numbers")
     ]
+
+
+def test_a_local_model_is_asked_for_its_likelihoods(tmp_path: Path) -> None:
+    model = str(tiny.save_model(tmp_path / "tiny"))
+    backend = LocalBackend(Settings(home=tmp_path / "home", cache=tmp_path / "cache"))
+    arm = Arm("base", model, backend)
+    items = [item(arm, "yes"), item(arm, "a much longer answer"), item(arm, "yes")]
+    marks = perplexity().grade(items, nobody)
+    shares = token_accuracy().grade(items, nobody)
+    assert marks[0] == marks[2] != marks[1]
+    for mark, share in zip(marks, shares, strict=True):
+        # Random weights know nothing: each of the vocabulary's tokens is about as likely.
+        assert mark.score is not None
+        assert -math.log(1000) < mark.score < -1
+        assert float(mark.note.split()[-1]) == pytest.approx(math.exp(-mark.score), rel=0.01)
+        assert share.score is not None
+        assert 0 <= share.score <= 1
