@@ -12,13 +12,6 @@ from ftjobs.backends.base import Backend, Progress
 from ftjobs.backends.opening import open_backend
 from ftjobs.config import Settings
 from ftjobs.errors import ConfigError, FtjobsError, UnsupportedError
-from ftjobs.evals import Arm, Comparison, Prompt
-from ftjobs.evals import compare as compare_arms
-from ftjobs.evals.arms import GREEDY
-from ftjobs.evals.asking import Asker
-from ftjobs.evals.asking import Progress as Asking
-from ftjobs.evals.cache import AnswerCache
-from ftjobs.evals.graders.base import Grader, PairGrader
 from ftjobs.jobs import watch as watching
 from ftjobs.jobs.fleet import follow_all
 from ftjobs.jobs.ledger import Ledger
@@ -36,8 +29,12 @@ from ftjobs.schema import (
     Sampling,
 )
 
-if TYPE_CHECKING:  # the checker takes a tenth of a second, and most commands check nothing
+if TYPE_CHECKING:  # these take a fifth of a second, and most commands neither check nor compare
     from ftjobs.data.cost import Price
+    from ftjobs.evals import Arm, Comparison, Prompt
+    from ftjobs.evals.asking import Asker
+    from ftjobs.evals.asking import Progress as Asking
+    from ftjobs.evals.graders.base import Grader, PairGrader
     from ftjobs.jobs.plan import Plan, Say, Source
 
 Finding = tuple[str, bool | None, str]
@@ -406,7 +403,7 @@ class Client:
         tuned: str | None = None,
         arms: Sequence[Arm] = (),
         graders: Sequence[Grader | PairGrader] | None = None,
-        sampling: Sampling = GREEDY,
+        sampling: Sampling | None = None,
         ask: Asker | None = None,
         progress: Asking = lambda _done, _total, _usd: None,
         **how: Any,
@@ -419,7 +416,7 @@ class Client:
             tuned: the candidate; None, which a job has before it succeeds, is an error.
             arms: more arms, on this backend or others.
             graders: scores; `ftjobs.graders.exact()` by default.
-            sampling: how `base` and `tuned` draw answers; greedily by default.
+            sampling: how `base` and `tuned` draw answers; greedily, 512 tokens, by default.
             ask: how models are asked; `asker()` by default.
             progress: called with (answers so far, answers in all, US dollars so far).
             how: what `ftjobs.evals.compare` takes, such as sets=, samples=, gate= and seed=.
@@ -429,14 +426,17 @@ class Client:
             BackendError: a model cannot be asked at all.
             CostError: the budget is spent.
         """
+        from ftjobs.evals import Arm, compare
+        from ftjobs.evals.arms import GREEDY
+
         if base is not None:
             if tuned is None:
                 raise ConfigError("there is no tuned model: its job has not succeeded")
+            drawn = GREEDY if sampling is None else sampling
             pair = (("base", base), ("tuned", tuned))
-            own = [Arm(name, model, self.backend, sampling) for name, model in pair]
-            arms = (*own, *arms)
+            arms = (*(Arm(name, model, self.backend, drawn) for name, model in pair), *arms)
         ask = self.asker(progress=progress) if ask is None else ask
-        return compare_arms(prompts, arms, graders=graders, ask=ask, **how)
+        return compare(prompts, arms, graders=graders, ask=ask, **how)
 
     def asker(
         self,
@@ -450,6 +450,9 @@ class Client:
 
         See `ftjobs.evals.asking.Asker`.
         """
+        from ftjobs.evals.asking import Asker
+        from ftjobs.evals.cache import AnswerCache
+
         home = None if self.ledger is None else self.ledger.home
         return Asker(
             cache=None if home is None else AnswerCache(home / "answers.sqlite"),
