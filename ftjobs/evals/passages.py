@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError, DatasetError
+from ftjobs.evals.pagetext import text_of_page
 from ftjobs.evals.promptrow import WrongRow, prompt_of, text_in
 from ftjobs.evals.prompts import rows_in
 
@@ -128,7 +128,7 @@ def _passages(path: Path, name: str) -> list[Passage]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8", hint="Save it as UTF-8, or leave it out.") from None
     if path.suffix.lower() in (".html", ".htm"):
-        text = _text_of_html(text)
+        text = text_of_page(text)
     return [Passage(name, piece) for piece in cut(text)]
 
 
@@ -154,44 +154,6 @@ def _text_of_row(row: Mapping[str, Any] | WrongRow) -> str:
     turns = (m for m in prompt.messages if m.role not in ("system", "developer"))
     said = [f"{message.role}: {text_in(message)}" for message in turns]
     return "\n".join([*said, f"assistant: {prompt.expected}"] if prompt.expected else said)
-
-
-class _Text(HTMLParser):
-    """The text of a page; elements that break lines become empty lines."""
-
-    SILENT = frozenset({"script", "style", "noscript", "template", "svg"})
-    INLINE = frozenset(
-        {"a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "kbd", "mark", "q"}
-        | {"ruby", "s", "samp", "small", "span", "strong", "sub", "sup", "u", "var", "wbr"}
-    )
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self._silent = 0
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - its signature
-        self._silent += tag in self.SILENT
-        self._break(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._silent = max(0, self._silent - (tag in self.SILENT))
-        self._break(tag)
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.pieces.append(" ".join(f"<{data}>".split())[1:-1])
-
-    def _break(self, tag: str) -> None:
-        if tag not in self.INLINE:
-            self.pieces.append("\n" if tag in ("br", "li", "tr", "td", "th") else "\n\n")
-
-
-def _text_of_html(page: str) -> str:
-    reader = _Text()
-    reader.feed(page)
-    reader.close()
-    return "".join(reader.pieces)
 
 
 # --- cutting ----------------------------------------------------------------------------------

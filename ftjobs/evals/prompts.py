@@ -11,6 +11,7 @@ preferred answer.  Plain texts will do as well, in columns or fields: `prompt`, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +160,7 @@ def _row(line: bytes) -> Mapping[str, Any] | WrongRow:
 
 def _json(line: bytes) -> Mapping[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8"), parse_constant=_no_number)
+        row = json.loads(line.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise WrongRow(f"not UTF-8 at byte {error.start + 1}", "") from None
     except json.JSONDecodeError as error:
@@ -175,8 +176,15 @@ def _json(line: bytes) -> Mapping[str, Any]:
     return row
 
 
-def _no_number(word: str) -> None:
+def _no_number(word: str) -> float:
     raise WrongRow(f"not JSON: {word} is no number of JSON", "")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # it would be written as Infinity
+        raise WrongRow("not JSON that can be read: a number is too large", "")
+    return number
 
 
 def _require_sane(row: Mapping[str, Any], line: bytes) -> None:
