@@ -69,7 +69,7 @@ def test_migrate_ends_with_1_while_the_next_run_may_get_more(
         (["migrate", "x", "--job", "ftjob-none"], 1, "no job"),
         (["migrate", TRAIN], 2, "not a folder"),
         (["rescue", "fake-base", EVAL], 2, "Missing option"),
-        (["rescue", "fake-base", "none.jsonl", "-o", "a"], 2, "cannot read"),
+        (["rescue", "fake-base", "none.jsonl", "-o", "a"], 2, "no such file"),
         (["rescue", "fake-base", EVAL, "-o", EVAL], 2, "not a stored answer"),
         (["rescue", "fake-base", EVAL, "-o", "a", "--distill", "a"], 2, "cannot be both"),
         (["rescue", "fake-base", EVAL, "-o", "a", "--distill", TRAIN], 2, "not made of these"),
