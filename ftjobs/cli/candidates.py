@@ -46,7 +46,12 @@ def evaluation_of(
         said["seed"] = drawn.seed
     gate = _gate(written.gate, options)
     evaluation = written.model_copy(
-        update={**said, **_paths(written, source, options), "gate": gate, **_judge(options)}
+        update={
+            **said,
+            **_paths(written, source, options),
+            "gate": gate,
+            **_judge(written.judge, options),
+        }
     )
     job = _job(app, options.get("tuned") or evaluation.tuned, job_file)
     if job is not None:
@@ -106,11 +111,14 @@ def _gate(written: GateTable, options: Mapping[str, Any]) -> GateTable:
     return written.model_copy(update={k: v for k, v in said.items() if v is not None})
 
 
-def _judge(options: Mapping[str, Any]) -> dict[str, JudgeTable]:
+def _judge(written: JudgeTable | None, options: Mapping[str, Any]) -> dict[str, JudgeTable]:
+    """`MODEL`, `MODEL@BACKEND` or `@BACKEND`; the rubric of the file stays."""
     if (text := options.get("judge")) is None:
         return {}
     model, _, backend = text.rpartition("@") if "@" in text else (text, "", "")
-    return {"judge": build(JudgeTable, {"model": model, "backend": backend or None})}
+    said = build(JudgeTable, {"model": model or None, "backend": backend or None})
+    rubric = None if written is None else written.rubric
+    return {"judge": said.model_copy(update={"rubric": rubric})}
 
 
 # --- jobs -------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ def judge_of(evaluation: Evaluation, *, open: Open) -> JudgeModel | None:  # noq
     drawn = table.drawn()
     return JudgeModel(
         backend=open(table.backend or evaluation.backend),
-        model=table.model,
+        model=table.model or "",
         sampling=build(Sampling, drawn) if drawn else None,
         price=_price(table),
     )

@@ -150,9 +150,11 @@ class ArmTable(_Asked):
 
 
 class JudgeTable(_Asked):
-    """`[evaluation.judge]`: the model that judges; `rubric` is a text file of what to look for."""
+    """`[evaluation.judge]`: the model that judges; `rubric` is a text file of what to look for.
 
-    model: Text
+    Only imported graders, which name their own model, can do without one.
+    """
+
     rubric: Annotated[Source, AfterValidator(_rubric)] | None = None
 
 

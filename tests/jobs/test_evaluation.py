@@ -160,7 +160,6 @@ A = "[evaluation.arms.a]\n"
         ('[evaluation.arms.""]\n', "evaluation.arms.: ", ""),
         (f"[evaluation.arms.{'x' * 65}]\n", "at most 64 characters", ""),
         ('[evaluation.arms."a\\nb"]\n', "should match pattern", ""),
-        ("[evaluation.judge]\n", "evaluation.judge.model is missing", ""),
         ("[evaluation.judge]\nmodel='m'\nrubrik = 'r'\n", "judge.rubrik'", "judge.rubric?"),
         (
             "[evaluation.judge]\nmodel='m'\nrubric='id_rsa'\n",
