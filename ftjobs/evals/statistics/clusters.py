@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ftjobs.errors import ConfigError
 
-__all__ = ["numbered", "pseudo_values"]
+__all__ = ["freedom", "numbered", "pseudo_values"]
 
 _Array = npt.NDArray[np.float64]
 
@@ -46,3 +46,15 @@ def pseudo_values(values: _Array, numbers: npt.NDArray[np.intp] | None) -> _Arra
     off = np.bincount(numbers, values) - mean * sizes
     pseudo: _Array = mean + (len(sizes) - 1) * off / (len(values) - sizes)
     return pseudo
+
+
+def freedom(numbers: npt.NDArray[np.intp] | None, rows: int) -> int:
+    """Degrees of freedom of t: 1 less than there are rows, or clusters in effect, but at least 1.
+
+    Clusters of uneven size count as the number of even ones that would weigh as much, the square
+    of the sum of sizes over the sum of squares (Carter, Schnepel & Steigerwald 2017).
+    """
+    if numbers is None:
+        return max(1, rows - 1)
+    sizes = np.bincount(numbers)
+    return max(1, round(rows**2 / float((sizes**2).sum())) - 1)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ftjobs.errors import ConfigError
 from ftjobs.evals.result import Mean
-from ftjobs.evals.statistics.clusters import numbered, pseudo_values
+from ftjobs.evals.statistics.clusters import freedom, numbered, pseudo_values
 from ftjobs.evals.statistics.intervals import (
     EQUAL,
     Interval,
@@ -176,11 +176,12 @@ def _measured(
     sums = differences if numbers is None else np.bincount(numbers, differences).astype(np.float64)
     differing = int((sums != 0).sum())
     p = sign_flip(sums, seed=way.seed, resamples=way.resamples)
-    ends = joined(values, centre, differing, reach, way.confidence).within(bound)
+    df = freedom(numbers, n)
+    ends = joined(values, centre, differing, reach, way.confidence, df).within(bound)
     if differing <= EXACT:
         ends = _no_surer(ends, p, way.confidence)
     spread = standard_error(values, centre) * math.sqrt(len(values))
-    beside = student_t(values, centre, way.confidence)
+    beside = student_t(values, centre, way.confidence, df)
     return Effect(
         n=n,
         clusters=None if numbers is None else len(values),

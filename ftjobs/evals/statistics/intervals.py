@@ -50,11 +50,15 @@ def bonett_price(wins: int, losses: int, n: int, confidence: float) -> Interval:
     return Interval(centre - half, centre + half).around((wins - losses) / n).within(1)
 
 
-def student_t(values: _Array, centre: float, confidence: float) -> Interval:
-    """`centre` and Student's t times its standard error; a point where there is one value."""
+def student_t(values: _Array, centre: float, confidence: float, df: int | None = None) -> Interval:
+    """`centre` and Student's t times its standard error; a point where there is one value.
+
+    `df` are its degrees of freedom, by default one less than there are values.
+    """
     if len(values) < 2:
         return Interval(centre, centre)
-    half = student(0.5 + confidence / 2, len(values) - 1) * standard_error(values, centre)
+    t = student(0.5 + confidence / 2, df or len(values) - 1)
+    half = t * standard_error(values, centre)
     return Interval(centre - half, centre + half)
 
 
@@ -70,7 +74,7 @@ def _spread(values: _Array, centre: float) -> float:
     return spread if spread > EQUAL * float(np.abs(values).max()) else 0.0
 
 
-def bca(values: _Array, centre: float, confidence: float) -> Interval:
+def bca(values: _Array, centre: float, confidence: float, df: int | None = None) -> Interval:
     """The BCa bootstrap interval of the mean (Efron 1987), moved to `centre`.
 
     Nothing is drawn: the quantiles of the resampled mean come from its saddlepoint approximation
@@ -84,7 +88,8 @@ def bca(values: _Array, centre: float, confidence: float) -> Interval:
         return Interval(centre, centre)
     x = (values - mean) / spread
     bend = float((x**3).mean()) / (6 * math.sqrt(n))  # both bias and acceleration, for a mean
-    z = np.array([-1, 1]) * student(0.5 + confidence / 2, n - 1) * math.sqrt(n / (n - 1))
+    edge = student(0.5 + confidence / 2, df or n - 1) * math.sqrt(n / (n - 1))
+    z = np.array([-edge, edge])
     wanted = bend + (bend + z) / (1 - bend * (bend + z))
     low, high = (centre + spread * _resampled(x, wanted)).tolist()
     return Interval(low, high)
@@ -132,7 +137,12 @@ def _tilted(x: _Array, tilt: _Array) -> tuple[_Array, _Array, _Array]:
 
 
 def joined(
-    values: _Array, centre: float, differing: int, reach: float, confidence: float
+    values: _Array,
+    centre: float,
+    differing: int,
+    reach: float,
+    confidence: float,
+    df: int | None = None,
 ) -> Interval:
     """The interval of a mean of any numbers: t and BCa, whichever reaches further.
 
@@ -142,7 +152,7 @@ def joined(
     """
     made_up = math.ldexp(reach, -differing)
     padded = np.append(values, [made_up, -made_up])
-    return student_t(values, centre, confidence).around(
-        bca(values, centre, confidence),
-        student_t(padded, float(padded.mean()), confidence),
+    return student_t(values, centre, confidence, df).around(
+        bca(values, centre, confidence, df),
+        student_t(padded, float(padded.mean()), confidence, df and df + 2),
     )

@@ -1,3 +1,4 @@
+import itertools
 import math
 import time
 import tracemalloc
@@ -9,12 +10,12 @@ import scipy.stats
 from evalci.stats import cluster_ci
 from evalsig.inference.cluster_bootstrap import cluster_bootstrap_ci
 from evalsig.inference.mcnemar import mcnemar_test
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ftjobs.errors import ConfigError
 from ftjobs.evals.statistics import Effect, mean, paired, preference
-from ftjobs.evals.statistics.clusters import numbered, pseudo_values
+from ftjobs.evals.statistics.clusters import freedom, numbered, pseudo_values
 
 BINARY = st.lists(st.tuples(*[st.sampled_from([0.0, 1.0])] * 2), min_size=1, max_size=40)
 NUMBERS = st.integers(-50, 50).map(lambda n: n / 10)
@@ -92,7 +93,6 @@ def test_swapped_arms_mirror_counts(rows: list[tuple[float, float]]) -> None:
 
 
 @given(PAIRS, st.booleans())
-@settings(deadline=None)
 def test_swapped_arms_mirror_measures(rows: list[tuple[float, float]], grouped: bool) -> None:
     baseline, arm = zip(*rows, strict=True)
     groups = [str(place // 3) for place in range(len(rows))] if grouped else None
@@ -104,8 +104,19 @@ def test_swapped_arms_mirror_measures(rows: list[tuple[float, float]], grouped: 
     assert all(map(math.isfinite, (effect.low, effect.high)))
 
 
+@given(PAIRS)
+def test_more_confidence_never_narrows(rows: list[tuple[float, float]]) -> None:
+    baseline, arm = zip(*rows, strict=True)
+    ends = []
+    for confidence in (0.5, 0.9, 0.95, 0.999):
+        found = paired(baseline, arm, kind="continuous", confidence=confidence, resamples=9)
+        ends.append((found.low, found.high))
+    for (low, high), (lower, higher) in itertools.pairwise(ends):
+        assert lower <= low + 1e-9
+        assert high <= higher + 1e-9
+
+
 @given(PAIRS, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_the_order_of_rows_changes_nothing(rows, random) -> None:  # type: ignore[no-untyped-def]
     labelled = [(*row, str(place // 2)) for place, row in enumerate(rows)]
     effects = []
@@ -116,7 +127,6 @@ def test_the_order_of_rows_changes_nothing(rows, random) -> None:  # type: ignor
 
 
 @given(st.lists(UNIT, min_size=1, max_size=30))
-@settings(deadline=None)
 def test_a_win_rate_stays_a_rate(scores: list[float]) -> None:
     effect = preference(scores, resamples=199)
     assert -0.5 <= effect.low <= effect.difference <= effect.high <= 0.5
@@ -124,7 +134,6 @@ def test_a_win_rate_stays_a_rate(scores: list[float]) -> None:
 
 
 @given(st.lists(st.tuples(UNIT, UNIT), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_bounded_scores_have_bounded_differences(rows: list[tuple[float, float]]) -> None:
     baseline, arm = zip(*rows, strict=True)
     effect = paired(baseline, arm, kind="continuous", resamples=199)
@@ -132,7 +141,6 @@ def test_bounded_scores_have_bounded_differences(rows: list[tuple[float, float]]
 
 
 @given(PAIRS, st.sampled_from([1e-100, 0.5, 1e90]))
-@settings(deadline=None)
 def test_the_unit_of_scores_scales_the_interval(
     rows: list[tuple[float, float]], unit: float
 ) -> None:
@@ -221,6 +229,17 @@ def test_pseudo_values_are_those_of_leaving_a_cluster_out() -> None:
     found = pseudo_values(values, groups)
     left = [values[groups != group].mean() for group in range(3)]
     assert found == pytest.approx([3 * values.mean() - 2 * one for one in left])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "df"), [([4] * 12, 11), ([1, 1, 10], 1), ([2, 4, 6, 8], 2), ([9], 1)]
+)
+def test_uneven_clusters_count_as_fewer_even_ones(sizes: list[int], df: int) -> None:
+    assert freedom(np.repeat(np.arange(len(sizes)), sizes), sum(sizes)) == df
+
+
+def test_rows_alone_have_one_degree_of_freedom_less() -> None:
+    assert [freedom(None, rows) for rows in (1, 2, 30)] == [1, 1, 29]
 
 
 def test_clusters_of_one_row_each_are_no_clusters() -> None:
