@@ -118,7 +118,7 @@ def command(
 
     ftjobs compare eval.jsonl --base smollm2-135m --tuned latest
     ftjobs compare job.toml -o report.html -o comment.md
-    ftjobs compare eval.jsonl --base gpt-4.1 --tuned ft:gpt-4.1:… --arm rival=…@together
+    ftjobs compare eval.jsonl --base MODEL --tuned JOB --arm rival=MODEL@together
 
     A line of PROMPTS is {"messages": [...], "expected": "..."}; a chat dataset or a CSV file will
     do as it is.  A TOML file says all of it under [evaluation]; that of a job compares the job's

@@ -45,7 +45,7 @@ def command(
     ftjobs vote result.json
     ftjobs vote result.json --votes exported.jsonl --json
 
-    RESULT is what `ftjobs compare -o` wrote.  Press a or b for the better answer, t for a tie, ?
+    RESULT is a report of compare, result.json.  Press a or b for the better answer, t for a tie, ?
     for the other keys.  Who sits left is drawn anew for every row, and each choice is kept at
     once: leave when you like, and run it again to go on.
 

@@ -40,7 +40,7 @@ def test_examples_run(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_examples_are_typed(tmp_path: Path) -> None:
     files: list[Path] = []
     for page in WITH_PYTHON:
-        files.append(tmp_path / f"{page.path.stem.replace('-', '_').replace('.', '_')}.py")
+        files.append(tmp_path / f"page_{page.path.stem.replace('-', '_').replace('.', '_')}.py")
         files[-1].write_text("\n".join(block.text for block in python(page)), "utf-8")
     environ = {**os.environ, "MYPYPATH": str(ROOT)}
     done = subprocess.run(
