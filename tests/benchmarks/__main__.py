@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.check import checking
+from tests.benchmarks.compare import comparing
 from tests.benchmarks.faults import submitting
 from tests.benchmarks.near import near_duplicates
 from tests.benchmarks.start import starting
+from tests.benchmarks.statistics import statistics as covering
 from tests.benchmarks.upload import uploading
 from tests.benchmarks.watch import watching
 
@@ -36,6 +38,8 @@ def main() -> None:
     uploading()
     submitting(seeds=100)
     watching()
+    comparing()
+    covering([])
 
 
 def report(name: str, ours: list[float], peer: list[float], unit: str) -> None:

@@ -168,7 +168,7 @@ def sdk() -> float:
     return cpu / 2 / PROMPTS * 1e3
 
 
-def main() -> int:
+def comparing() -> int:
     bare = sdk()
     wall, cpu = ours(0.0)
     print(f"         {cpu - bare:.2f} ms CPU a request beyond the SDK's own (limit 2)")
@@ -179,4 +179,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(comparing())
