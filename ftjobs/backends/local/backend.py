@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import secrets
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ftjobs import data
-from ftjobs.backends.base import Progress, Tools, check_supported
-from ftjobs.backends.local import models, openmp, worker
+from ftjobs.backends.base import Likelihood, Progress, Request, Tools, check_supported
+from ftjobs.backends.local import models, worker
+from ftjobs.backends.local.answering import Answering
 from ftjobs.backends.local.store import News, Store
 from ftjobs.config import Settings
 from ftjobs.errors import (
+    BackendError,
     ConfigError,
     InvalidRequestError,
-    ModelError,
     NotFoundError,
     StoreError,
     UnsupportedError,
@@ -33,7 +30,6 @@ from ftjobs.schema import (
     Capabilities,
     ChatMessage,
     Checkpoint,
-    Choice,
     Completion,
     Delta,
     Event,
@@ -46,9 +42,6 @@ from ftjobs.schema import (
     Sampling,
 )
 
-if TYPE_CHECKING:
-    from ftjobs.backends.local.generate import Engine
-
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
 _SUPPORTED = frozenset(Hyperparameters.model_fields) - {"beta"}
 _DEFAULTS = Sampling()
@@ -59,7 +52,7 @@ class LocalBackend:
     """Jobs on this machine, in the store of `settings.home`."""
 
     name = "local"
-    # One token is computed at a time: more threads only get into each other's way.
+    # One step is computed at a time: more threads only get into each other's way.
     capabilities = Capabilities(
         hyperparameters=_SUPPORTED, pause=True, min_examples=1, requests_at_once=1
     )
@@ -67,8 +60,7 @@ class LocalBackend:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store(settings.home)
-        self._engines: dict[tuple[Path, str], Engine] = {}
-        self._loading = threading.Lock()
+        self._answering = Answering(self.store, settings.cache)
         self._looked_at = -10.0
 
     # --- files -------------------------------------------------------------------------------
@@ -256,28 +248,17 @@ class LocalBackend:
         Raises:
             InvalidRequestError: the template has no place for tools.  Else as `stream`.
         """
-        texts = [""] * sampling.n
-        reasons: list[str | None] = [None] * sampling.n
-        usage = None
-        for delta in self._stream(model, messages, sampling, tools):
-            texts[delta.index] += delta.content
-            reasons[delta.index] = delta.finish_reason or reasons[delta.index]
-            usage = delta.usage or usage
-        choices = tuple(
-            Choice(
-                index=index,
-                message=ChatMessage(role="assistant", content=text),
-                finish_reason=reason,
-            )
-            for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
-        )
-        return Completion(
-            id=f"chatcmpl-{secrets.token_hex(12)}",
-            created=int(time.time()),
-            model=model,
-            choices=choices,
-            usage=usage,
-        )
+        return self._answering.complete(Request(model, tuple(messages), sampling, tuple(tools)))
+
+    def complete_many(
+        self, requests: Sequence[Request]
+    ) -> Iterator[tuple[int, Completion | BackendError | ConfigError]]:
+        """The number of each request with its answer, as the answers come.
+
+        Requests of one base model are answered in batches, those of its fine-tuned models among
+        them; one base model comes after another.
+        """
+        return self._answering.complete_many(requests)
 
     def stream(
         self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = _DEFAULTS
@@ -289,40 +270,20 @@ class LocalBackend:
             ModelError: no such base model.
             InvalidRequestError: the prompt cannot be rendered or is too long.
         """
-        return self._stream(model, messages, sampling, ())
+        return self._answering.stream(Request(model, tuple(messages), sampling))
 
-    def _stream(
-        self, model: str, messages: Sequence[ChatMessage], sampling: Sampling, tools: Tools
-    ) -> Iterator[Delta]:
-        engine, adapter = self._engine(model)
-        try:
-            plain = models.template_messages(tuple(messages))
-            yield from engine.stream(plain, sampling, adapter=adapter, tools=tools)
-        except ValueError as error:
-            if isinstance(error, InvalidRequestError | ModelError):
-                raise
-            raise InvalidRequestError(f"{model} cannot answer: {error}") from None
+    def likelihoods(
+        self, model: str, conversations: Sequence[Sequence[ChatMessage]]
+    ) -> Iterator[Likelihood | BackendError | ConfigError]:
+        """For each conversation, in order, how the model foresees its last turn.
 
-    def _engine(self, model: str) -> tuple[Engine, Path | None]:
-        adapter = dtype = None
-        base = model
-        if model.startswith("ft:"):
-            adapter, job = self.store.adapter(model)
-            base = job.model
-            dtype = (self.store.recipe(job.id) or {}).get("recipe", {}).get("dtype")
-        elif not models.is_name(base):
-            raise NotFoundError(f"no model {model!r}", hint="See: ftjobs models list")
-        with self._loading:
-            if "torch" not in sys.modules:
-                openmp.prepare_this_process()
-            from ftjobs.backends.local.generate import Engine
+        The tokens that count are those of training: the answer and its stop token.
 
-            folder = models.prepare(base, self.settings.cache).folder
-            device = models.pick_device()
-            key = (folder, dtype or models.pick_dtype(device))
-            if key not in self._engines:
-                self._engines[key] = Engine(folder, dtype=key[1], device=device)
-        return self._engines[key], adapter
+        Raises:
+            NotFoundError: no such fine-tuned model or checkpoint.
+            ModelError: no such base model, or a checkpoint that is damaged.
+        """
+        return self._answering.likelihoods(model, conversations)
 
     # --- health ------------------------------------------------------------------------------
 

@@ -106,7 +106,8 @@ def _published(folder: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
 def _sort_keys(path: Path, *, base: str) -> None:
     """PEFT writes sets in hash order, and the base's folder: make equal adapters equal bytes."""
     config = json.loads(path.read_text("utf-8"))
-    config["target_modules"] = sorted(config["target_modules"])
+    if not isinstance(config["target_modules"], str):  # a pattern stays as it is
+        config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = base
     path.write_text(json.dumps(config, indent=1, sort_keys=True), "utf-8")
 

@@ -2,31 +2,59 @@
 
 One copy of each base is kept in memory, with its adapters beside it; they are not merged, so that
 an answer is computed exactly as in training.  Temperature 0 is deterministic.  Several answers
-may be streamed at once, from one thread or many: the model is locked for one token at a time.
+may be streamed at once, from one thread or many, and beside batches: the model is locked for one
+step at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ftjobs.backends.local.checkpoints import verify
+from ftjobs.backends.local.draw import draws
+from ftjobs.backends.local.mixing import Mixer, mix
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
 from ftjobs.backends.local.render import Renderer
+from ftjobs.backends.local.rows import layers_of
+from ftjobs.backends.local.writer import Writer
 from ftjobs.errors import ModelError
 from ftjobs.schema import Delta, Sampling, Usage
 
 MAX_ADAPTERS = 8
 """Adapters kept in memory per base; the one unused for longest goes first."""
 _BASE = ""
-_UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request that can be answered: its prompt in tokens, and at most `limit` tokens to come."""
+
+    renderer: Renderer
+    prompt: list[int]
+    limit: int
+    sampling: Sampling
+    adapter: Path | None
+
+    def writers(self, *, whole: bool = False) -> list[Writer]:
+        """One for each of the n answers."""
+        return [
+            Writer(index, self.renderer.tokenizer, self.renderer.stops, self.sampling.stop, whole)
+            for index in range(self.sampling.n)
+        ]
+
+    def usage(self, writers: Sequence[Writer]) -> Usage:
+        """The tokens read once and those written in all answers."""
+        read, written = len(self.prompt), sum(writer.read for writer in writers)
+        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
 class Engine:
@@ -38,11 +66,35 @@ class Engine:
         self.context_length = int(
             getattr(self.model.config, "max_position_embeddings", None) or 1 << 20
         )
+        self.layers = layers_of(self.model.config)
         self._renderers: dict[Path, Renderer] = {}
         self._adapters: dict[Path, str] = {}
         self._users: Counter[str] = Counter()
-        self._active = _BASE
+        self._mixer = Mixer()
         self._lock = threading.Lock()
+
+    def question(
+        self,
+        messages: list[dict[str, Any]],
+        sampling: Sampling,
+        *,
+        adapter: Path | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> Question:
+        """A request, checked and rendered.
+
+        Raises:
+            ValueError: the prompt cannot be rendered, or leaves no room for an answer.
+        """
+        renderer = self.renderer(adapter)
+        prompt = renderer.prompt(messages, list(tools) or None)
+        room = self.context_length - len(prompt)
+        if room < 1:
+            raise ValueError(
+                f"the prompt has {len(prompt):,} tokens and the model takes {self.context_length:,}"
+            )
+        limit = min(room, sampling.max_tokens or room)
+        return Question(renderer, prompt, limit, sampling, adapter)
 
     def stream(
         self,
@@ -55,95 +107,91 @@ class Engine:
         """The answers piece by piece; the last delta carries the usage.
 
         Raises:
-            ValueError: the prompt cannot be rendered, or leaves no room for an answer.
+            ValueError: as `question`.
+            ModelError: the adapter is damaged or gone.
         """
-        renderer = self._renderer(adapter or self.folder)
-        prompt = renderer.prompt(messages, list(tools) or None)
-        room = self.context_length - len(prompt)
-        if room < 1:
-            raise ValueError(
-                f"the prompt has {len(prompt):,} tokens and the model takes {self.context_length:,}"
+        question = self.question(messages, sampling, adapter=adapter, tools=tools)
+        yield from self.answer(question, question.writers())
+
+    def answer(self, question: Question, writers: Sequence[Writer]) -> Iterator[Delta]:
+        """As `stream`, of a request that is rendered already."""
+        last: Delta | None = None
+        with self.using(question.adapter) as name:
+            for delta in _write(writers, self._tokens(question, name)):
+                if last:
+                    yield last
+                last = delta
+        if last:
+            yield last.model_copy(update={"usage": question.usage(writers)})
+
+    def _tokens(self, question: Question, name: str) -> Iterator[list[int]]:
+        """The next token of each of the n answers, up to the limit."""
+        from transformers import DynamicCache
+
+        sampling = question.sampling
+        drawn = draws(sampling)
+        cache = DynamicCache(config=self.model.config)
+        ids = [question.prompt]
+        for step in range(question.limit):
+            logits = self.forward(torch.tensor(ids), cache, [name] * len(ids))[:, -1]
+            if step == 0 and sampling.n > 1:  # the prompt was read once, for all answers
+                cache.batch_repeat_interleave(sampling.n)
+                logits = logits.repeat_interleave(sampling.n, dim=0)
+            tokens = [
+                draw.next(row) for draw, row in zip(drawn, torch.split(logits, 1), strict=True)
+            ]
+            yield tokens
+            ids = [[token] for token in tokens]
+
+    # --- the model, one step at a time -------------------------------------------------------
+
+    def forward(
+        self, ids: torch.Tensor, cache: Any, names: Sequence[str], *, keep: int = 1, **rest: Any
+    ) -> torch.Tensor:
+        """Read tokens, shape (rows, columns), into the cache.  `names` are the rows' adapters.
+
+        Returns logits, float32, of the last `keep` columns: shape (rows, keep, vocabulary).
+        """
+        columns = torch.arange(ids.shape[1] - keep, ids.shape[1], device=self.device)
+        with self._lock, torch.inference_mode(), self._mixer.mixed(mix(names, self.device)):
+            output = self.model(
+                input_ids=ids.to(self.device),
+                past_key_values=cache,
+                use_cache=True,
+                # As numbers: a slice would be no contiguous matrix, for which torch copies the
+                # whole head once per row.
+                logits_to_keep=columns,
+                **rest,
             )
-        limit = min(room, sampling.max_tokens or room)
+            logits: torch.Tensor = output.logits.float()
+            return logits
+
+    # --- adapters ----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def using(self, adapter: Path | None) -> Iterator[str]:
+        """The adapter's name in memory, where it stays until the end of the block.
+
+        Raises:
+            ModelError: it is damaged or gone.
+        """
+        name = self.hold(adapter)
+        try:
+            yield name
+        finally:
+            self.release(name)
+
+    def hold(self, adapter: Path | None) -> str:
+        """As `using`; to be followed by `release`."""
         with self._lock:
             name = self._load(adapter) if adapter else _BASE
             self._users[name] += 1
-        try:
-            yield from self._answers(renderer, prompt, limit, sampling, name)
-        finally:
+            return name
+
+    def release(self, name: str) -> None:
+        """The adapter may be forgotten when another needs its place."""
+        with self._lock:
             self._users[name] -= 1
-
-    def _answers(
-        self, renderer: Renderer, prompt: list[int], limit: int, sampling: Sampling, name: str
-    ) -> Iterator[Delta]:
-        writers = [
-            Writer(index, renderer.tokenizer, renderer.stops, sampling.stop)
-            for index in range(sampling.n)
-        ]
-        pieces = self._write(writers, self._tokens(prompt, limit, sampling, name))
-        last: Delta | None = None
-        for delta in pieces:
-            if last:
-                yield last
-            last = delta
-        written = sum(writer.read for writer in writers)
-        total = len(prompt) + written
-        usage = Usage(prompt_tokens=len(prompt), completion_tokens=written, total_tokens=total)
-        if last:
-            yield last.model_copy(update={"usage": usage})
-
-    def _write(self, writers: list[Writer], rows: Iterator[list[int]]) -> Iterator[Delta]:
-        for tokens in rows:
-            for writer, token in zip(writers, tokens, strict=True):
-                if not writer.finished:
-                    yield from writer.write(token)
-            if all(writer.finished for writer in writers):
-                return
-        for writer in writers:
-            if not writer.finished:
-                yield from writer.finish("length")
-
-    def _tokens(
-        self, prompt: list[int], limit: int, sampling: Sampling, adapter: str
-    ) -> Iterator[list[int]]:
-        """The next token of each of the n answers, up to `limit` times."""
-        from transformers import DynamicCache
-
-        generator = torch.Generator(self.device)
-        generator.manual_seed(secrets.randbits(63) if sampling.seed is None else sampling.seed)
-        cache = DynamicCache(config=self.model.config)
-        ids = torch.tensor([prompt], device=self.device)
-        counts: torch.Tensor | None = None
-        for _ in range(limit):
-            logits = self._forward(ids, cache, adapter)
-            if counts is None:  # the prompt was read once, for all answers
-                if sampling.n > 1:
-                    cache.batch_repeat_interleave(sampling.n)
-                    logits = logits.repeat_interleave(sampling.n, dim=0)
-                counts = torch.zeros_like(logits)
-            chosen = choose(logits, counts, sampling, generator)
-            counts.scatter_add_(1, chosen, torch.ones_like(chosen, dtype=counts.dtype))
-            yield chosen.squeeze(1).tolist()
-            ids = chosen
-
-    def _forward(self, ids: torch.Tensor, cache: Any, adapter: str) -> torch.Tensor:
-        with self._lock, torch.inference_mode():
-            self._activate(adapter)
-            output = self.model(
-                input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
-            logits: torch.Tensor = output.logits[:, -1].float()
-            return logits
-
-    def _activate(self, adapter: str) -> None:
-        if adapter == self._active:  # switching visits every layer, which takes as long as a token
-            return
-        if adapter == _BASE:
-            self.model.base_model.disable_adapter_layers()
-        else:
-            self.model.base_model.enable_adapter_layers()
-            self.model.set_adapter(adapter)
-        self._active = adapter
 
     def _load(self, folder: Path) -> str:
         from peft import PeftModel
@@ -154,22 +202,31 @@ class Engine:
         if verify(folder) is None:
             raise ModelError(f"the checkpoint {folder.name} is damaged or gone")
         name = f"adapter-{secrets.token_hex(4)}"
-        with quietly():
-            if not isinstance(self.model, PeftModel):
-                self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
-            else:
-                self.model.load_adapter(folder, adapter_name=name)
+        try:
+            with quietly():
+                if not isinstance(self.model, PeftModel):
+                    self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
+                else:
+                    self.model.load_adapter(folder, adapter_name=name)
+        except (RuntimeError, ValueError, KeyError) as error:  # the base is another one now
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(f"{folder.name} does not fit {self.folder.name}: {reason}") from None
         self.model.eval()
+        self._mixer.attach(self.model)
         self._adapters[folder] = name
-        self._active = _UNKNOWN
-        idle = [old for old, used in self._adapters.items() if not self._users[used]]
-        for old in idle[: max(0, len(self._adapters) - MAX_ADAPTERS)]:
-            if old != folder:
-                self.model.delete_adapter(self._adapters.pop(old))
+        self._forget_idle(folder)
         return name
 
-    def _renderer(self, folder: Path) -> Renderer:
+    def _forget_idle(self, keep: Path) -> None:
+        idle = [old for old, used in self._adapters.items() if not self._users[used]]
+        for old in idle[: max(0, len(self._adapters) - MAX_ADAPTERS)]:
+            if old != keep:
+                with quietly():  # it warns if this was the active one, which none is here
+                    self.model.delete_adapter(self._adapters.pop(old))
+
+    def renderer(self, adapter: Path | None) -> Renderer:
         """The tokenizer and template that were saved with the adapter, not the base's of today."""
+        folder = adapter or self.folder
         with self._lock:
             if folder not in self._renderers:
                 tokenizer = load_tokenizer(folder)
@@ -178,80 +235,13 @@ class Engine:
             return self._renderers[folder]
 
 
-@dataclass
-class Writer:
-    """Turns the tokens of one answer into text, holding back what may yet change.
-
-    Held back are bytes of an unfinished character, and a text that may become a stop text.
-    """
-
-    index: int
-    tokenizer: Any
-    stops: frozenset[int]
-    stop_texts: Sequence[str]
-    finished: bool = False
-    ids: list[int] = field(default_factory=list)
-    sent: int = 0
-    read: int = 0
-
-    def write(self, token: int) -> Iterator[Delta]:
-        """Take one token; give what can be said now."""
-        self.read += 1
-        if token in self.stops:
-            yield from self.finish("stop")
+def _write(writers: Sequence[Writer], rows: Iterator[list[int]]) -> Iterator[Delta]:
+    for tokens in rows:
+        for writer, token in zip(writers, tokens, strict=True):
+            if not writer.finished:
+                yield from writer.write(token)
+        if all(writer.finished for writer in writers):
             return
-        self.ids.append(token)
-        text = self._text()
-        found = [place for stop in self.stop_texts if (place := text.find(stop)) >= 0]
-        if found:
-            yield from self.finish("stop", end=min(found))
-            return
-        safe = len(text) - self._undecided(text)
-        if safe > self.sent:
-            yield Delta(index=self.index, content=text[self.sent : safe])
-            self.sent = safe
-
-    def finish(self, reason: str, end: int | None = None) -> Iterator[Delta]:
-        """Give the rest, up to `end`, with the reason."""
-        self.finished = True
-        yield Delta(index=self.index, content=self._text()[self.sent : end], finish_reason=reason)
-
-    def _text(self) -> str:
-        return str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
-
-    def _undecided(self, text: str) -> int:
-        """How many characters at the end may yet change."""
-        whole = text.rstrip("\ufffd")
-        longest = min(len(whole), max((len(stop) for stop in self.stop_texts), default=0) - 1)
-        for size in range(longest, 0, -1):
-            if any(stop.startswith(whole[-size:]) for stop in self.stop_texts):
-                return len(text) - len(whole) + size
-        return len(text) - len(whole)
-
-
-def choose(
-    logits: torch.Tensor, counts: torch.Tensor, sampling: Sampling, generator: torch.Generator
-) -> torch.Tensor:
-    """The next tokens, shape (n, 1), from logits of shape (n, vocabulary).
-
-    `counts` says how often each answer has used each token: the wire's penalties subtract
-    `frequency_penalty * count + presence_penalty * (count > 0)` from the logits.  `top_p` keeps
-    the smallest set of tokens that has this probability (Holtzman et al. 2019).
-    """
-    if logits.isnan().any():
-        raise ValueError("its weights give no numbers")
-    logits = logits - counts * (sampling.frequency_penalty or 0.0)
-    logits = logits - (counts > 0) * (sampling.presence_penalty or 0.0)
-    temperature = 1.0 if sampling.temperature is None else sampling.temperature
-    if temperature == 0:
-        return logits.argmax(dim=-1, keepdim=True)
-    # In float64 with the maximum at 0, a tiny temperature cannot overflow.
-    scaled = (logits.double() - logits.amax(-1, keepdim=True)) / temperature
-    probabilities = torch.softmax(scaled, dim=-1)
-    if sampling.top_p is not None and sampling.top_p < 1:
-        ordered, places = probabilities.sort(dim=-1, descending=True)
-        beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
-        probabilities = torch.zeros_like(probabilities).scatter(
-            1, places, ordered.masked_fill(beyond, 0.0)
-        )
-    return torch.multinomial(probabilities, 1, generator=generator)
+    for writer in writers:
+        if not writer.finished:
+            yield from writer.finish("length")

@@ -15,7 +15,7 @@ import torch
 
 from ftjobs.backends.local import checkpoints, models, worker
 from ftjobs.backends.local.backend import LocalBackend
-from ftjobs.backends.local.generate import choose
+from ftjobs.backends.local.draw import choose
 from ftjobs.errors import InvalidRequestError, ModelError, StoreError, TrainingError
 from ftjobs.schema import ChatMessage, Example, Job, JobSpec, Sampling
 from tests import tiny

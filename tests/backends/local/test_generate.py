@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.generate import Engine, Writer, choose
+from ftjobs.backends.local.draw import choose
+from ftjobs.backends.local.generate import Engine
+from ftjobs.backends.local.writer import Writer
 from ftjobs.schema import Delta, Sampling
 from tests import tiny
 
@@ -42,7 +44,7 @@ def answer(engine: Engine, **settings: Any) -> list[str]:
 def test_temperature_0_is_greedy_and_the_same_as_transformers(
     engine: Engine, tokenizer: Any
 ) -> None:
-    prompt = torch.tensor([engine._renderer(engine.folder).prompt(MESSAGES)])
+    prompt = torch.tensor([engine.renderer(None).prompt(MESSAGES)])
     output = engine.model.generate(
         input_ids=prompt,
         attention_mask=torch.ones_like(prompt),

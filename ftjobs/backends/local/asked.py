@@ -1,0 +1,93 @@
+"""What a batch is asked, and the answers as they grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftjobs.backends.local.draw import Draw, draws
+from ftjobs.backends.local.generate import MAX_ADAPTERS, Question
+from ftjobs.backends.local.writer import Writer
+from ftjobs.schema import Delta, Usage
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The n answers to a request: texts, why each ended, and the tokens that were used."""
+
+    texts: tuple[str, ...]
+    reasons: tuple[str, ...]
+    usage: Usage
+
+
+class Asked:
+    """A request by its number, with the parts of its answers.  `failed` once it has an error."""
+
+    def __init__(self, number: int, question: Question) -> None:
+        self.number, self.question = number, question
+        self.writers = question.writers(whole=True)
+        self.failed = False
+        self._texts = [""] * len(self.writers)
+        self._reasons = [""] * len(self.writers)
+
+    def say(self, deltas: Iterable[Delta]) -> None:
+        """Take the next pieces of any of the answers."""
+        for delta in deltas:
+            self._texts[delta.index] += delta.content
+            self._reasons[delta.index] = delta.finish_reason or ""
+
+    @property
+    def finished(self) -> bool:
+        """True if every answer has ended."""
+        return all(writer.finished for writer in self.writers)
+
+    def answered(self) -> Answered:
+        """The answers, once they are finished."""
+        usage = self.question.usage(self.writers)
+        return Answered(tuple(self._texts), tuple(self._reasons), usage)
+
+
+@dataclass(eq=False)
+class Row:
+    """One answer: `ids` are its prompt and what it has written; `name` is its adapter's."""
+
+    asked: Asked
+    writer: Writer
+    draw: Draw
+    ids: list[int]
+    name: str = ""
+
+    @property
+    def adapter(self) -> Path | None:
+        """Where the adapter is, None for the base."""
+        return self.asked.question.adapter
+
+    def take(self, token: int) -> None:
+        """Write one more token; the limit ends the answer."""
+        self.ids.append(token)
+        self.asked.say(self.writer.write(token))
+        if not self.writer.finished and self.writer.read >= self.asked.question.limit:
+            self.asked.say(self.writer.finish("length"))
+
+
+def queue(questions: Sequence[tuple[int, Question]]) -> list[Row]:
+    """Rows in the order in which they are read.
+
+    At most MAX_ADAPTERS adapters at a time; among those the longest prompts first, so that
+    memory is short at the beginning or never, and little is padded.
+    """
+    blocks: dict[Path | None, int] = {}
+    rows = []
+    for number, question in questions:
+        block = blocks.setdefault(question.adapter, len(blocks)) // MAX_ADAPTERS
+        rows += [(block, -len(question.prompt), row) for row in _rows(Asked(number, question))]
+    return [row for *_, row in sorted(rows, key=lambda item: item[:2])]
+
+
+def _rows(asked: Asked) -> list[Row]:
+    question = asked.question
+    return [
+        Row(asked, writer, draw, list(question.prompt))
+        for writer, draw in zip(asked.writers, draws(question.sampling), strict=True)
+    ]

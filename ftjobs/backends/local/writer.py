@@ -1,0 +1,64 @@
+"""The tokens of an answer → its text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftjobs.schema import Delta
+
+
+@dataclass
+class Writer:
+    """Turns the tokens of one answer into text, holding back what may yet change.
+
+    Held back are bytes of an unfinished character, and a text that may become a stop text.
+    With `whole`, everything is held back to the end, and the text is made only once.
+    """
+
+    index: int
+    tokenizer: Any
+    stops: frozenset[int]
+    stop_texts: Sequence[str]
+    whole: bool = False
+    finished: bool = False
+    ids: list[int] = field(default_factory=list)
+    sent: int = 0
+    read: int = 0
+
+    def write(self, token: int) -> Iterator[Delta]:
+        """Take one token; give what can be said now."""
+        self.read += 1
+        if token in self.stops:
+            yield from self.finish("stop")
+            return
+        self.ids.append(token)
+        if self.whole and not self.stop_texts:
+            return
+        text = self._text()
+        found = [place for stop in self.stop_texts if (place := text.find(stop)) >= 0]
+        if found:
+            yield from self.finish("stop", end=min(found))
+            return
+        safe = len(text) - self._undecided(text)
+        if safe > self.sent and not self.whole:
+            yield Delta(index=self.index, content=text[self.sent : safe])
+            self.sent = safe
+
+    def finish(self, reason: str, end: int | None = None) -> Iterator[Delta]:
+        """Give the rest, up to `end`, with the reason."""
+        self.finished = True
+        yield Delta(index=self.index, content=self._text()[self.sent : end], finish_reason=reason)
+
+    def _text(self) -> str:
+        return str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
+
+    def _undecided(self, text: str) -> int:
+        """How many characters at the end may yet change."""
+        whole = text.rstrip("\ufffd")
+        longest = min(len(whole), max((len(stop) for stop in self.stop_texts), default=0) - 1)
+        for size in range(longest, 0, -1):
+            if any(stop.startswith(whole[-size:]) for stop in self.stop_texts):
+                return len(text) - len(whole) + size
+        return len(text) - len(whole)
