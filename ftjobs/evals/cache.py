@@ -8,9 +8,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from ftjobs.backends.base import Hosted
 from ftjobs.database import PATIENCE, begin_log, translated
 from ftjobs.evals.arms import Question
 from ftjobs.evals.result import Answer
@@ -70,8 +73,10 @@ class AnswerCache:
         oldest: int | None = None
         for start in range(0, len(wanted), MANY):
             for key, answer, at in self._select(wanted[start : start + MANY]):
-                found[key] = Answer.model_validate_json(answer)
-                oldest = at if oldest is None else min(oldest, at)
+                # One of another version, or of another hand, is asked again.
+                with suppress(ValidationError):
+                    found[key] = Answer.model_validate_json(answer)
+                    oldest = at if oldest is None else min(oldest, at)
         return found, None if oldest is None else max(0.0, self._now() - oldest)
 
     def put(self, key: str, answer: Answer) -> None:
@@ -91,7 +96,10 @@ class AnswerCache:
 
     def _select(self, keys: list[str]) -> list[tuple[str, str, int]]:
         marks = ", ".join("?" * len(keys))
-        sql = f"SELECT key, answer, at FROM answers WHERE key IN ({marks})"  # noqa: S608 - marks
+        sql = (
+            "SELECT key, answer, at FROM answers"  # noqa: S608 - marks
+            f" WHERE typeof(at) = 'integer' AND key IN ({marks})"
+        )
         with self._lock, self._translated():
             return self._db.execute(sql, keys).fetchall()
 
@@ -104,8 +112,11 @@ class AnswerCache:
 
 def key_of(question: Question) -> str:
     """64 hex digits that are the same exactly for the same question to the same model."""
+    backend = question.backend
     asked = [
-        question.backend.name,
+        backend.name,
+        # One name may mean several places: a variable fills it in, or each project has its own.
+        backend.profile.base_url if isinstance(backend, Hosted) else "",
         question.model,
         [
             m.model_dump(mode="json", exclude_none=True, exclude={"weight"})

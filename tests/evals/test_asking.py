@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 
 from ftjobs.backends.base import Request
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.profiles import ANY_URL
 from ftjobs.errors import (
     AuthError,
     BackendError,
@@ -120,6 +122,39 @@ def test_whatever_changes_the_answer_changes_the_key(change: dict[str, Any]) -> 
     plain |= {"messages": (ChatMessage(role="user", content="q"),)}
     assert key_of(Question(**(plain | change))) != key_of(Question(**plain))  # type: ignore[arg-type]
     assert key_of(Question(**(plain | {"who": "arm b"}))) == key_of(Question(**plain))  # type: ignore[arg-type]
+
+
+def test_a_name_that_stands_for_another_place_changes_the_key() -> None:
+    class Placed(FakeBackend):
+        def __init__(self, url: str) -> None:
+            super().__init__(name="lab")
+            self.profile = ANY_URL.model_copy(update={"base_url": url})
+
+    keys = {key_of(question(Placed(f"https://{host}/v1"), 1)) for host in ("a.test", "b.test")}
+    assert len(keys) == 2
+
+
+ROWS = [
+    ('answer = \'{"text": "a0", "mood": "good"}\'', "a field of another version"),
+    ("answer = x'fffe'", "no text"),
+    ("at = 'soon'", "no time"),
+]
+
+
+@pytest.mark.parametrize("change", [row[0] for row in ROWS], ids=[row[1] for row in ROWS])
+def test_an_answer_that_cannot_be_read_is_asked_again(
+    backend: Scripted, tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "answers.sqlite"
+    with closing(AnswerCache(path)) as cache:
+        Asker(cache=cache)(questions(backend, 2))
+        first = key_of(question(backend, 0))
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute(f"UPDATE answers SET {change} WHERE key = ?", (first,))
+        again = Asker(cache=cache)
+        assert [answer.text for answer in again(questions(backend, 2))] == ["a0", "a1"]
+    assert again.reused == 1
+    assert backend.asked == {"q0": 2, "q1": 1}
 
 
 def test_old_answers_are_forgotten(tmp_path: Path) -> None:
