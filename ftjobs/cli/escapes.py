@@ -32,7 +32,7 @@ class Stream:
     def feed(self, piece: str) -> str:
         """What can be shown now that `piece` came too."""
         text = self._held + piece
-        found = _OPEN.search(text)
+        found = _OPEN.search(text, _last_end(text))
         if found is None or (found.end() - found.start() > LONGEST and found["string"] is None):
             self._held = ""
             return clean(text)
@@ -45,3 +45,9 @@ class Stream:
         """What was held back and turned out to be no sequence."""
         held, self._held = self._held, ""
         return clean(held)
+
+
+def _last_end(text: str) -> int:
+    """Before which no sequence goes on to the end: a search from 0 takes quadratic time."""
+    ends = (text.rfind("\x07") + 1, text.rfind("\x9c") + 1, text.rfind("\x1b", 0, -1))
+    return max(ends)

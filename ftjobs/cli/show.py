@@ -14,7 +14,7 @@ from types import FrameType
 
 import click
 
-from ftjobs.reports.cells import clean, cut, table
+from ftjobs.reports.cells import clean, cut, disarmed, table
 from ftjobs.reports.words import as_json
 from ftjobs.reports.words import span as span
 from ftjobs.reports.words import when as when
@@ -26,9 +26,6 @@ def say(message: str) -> None:
         click.echo(message, err=True)
 
 
-_LOG_COMMANDS = re.compile(r"^(\s*:)(?=:)|(##)(?=(?:vso)?\[)")
-"""What the logs of GitHub and Azure take for a command: `::` first, `##[` and `##vso[` anywhere."""
-
 _OBEYED = re.compile(
     r"[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]|(?<=##)\[|(?<=##vso)\["
 )
@@ -37,7 +34,7 @@ _OBEYED = re.compile(
 
 def clean_line(text: str) -> str:
     """Untrusted text as one line that neither a terminal nor a pipeline's log obeys."""
-    return _LOG_COMMANDS.sub(r"\1\2 ", " ".join(clean(text).split("\n")))
+    return disarmed(" ".join(clean(text).split("\n")))
 
 
 def is_runner(environ: Mapping[str, str]) -> bool:

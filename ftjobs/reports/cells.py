@@ -17,6 +17,8 @@ _ESCAPES = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]"
     r"|\x1b[ -/]*[0-~]?"
 )
+_LOG_COMMANDS = re.compile(r"^([^\S\n]*:)(?=:)|(##)(?=(?:vso)?\[)", re.MULTILINE)
+"""What the logs of GitHub and Azure take for a command: `::` first, `##[` and `##vso[` anywhere."""
 _SPOOFS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -38,6 +40,11 @@ def _safe(char: str) -> str:
     if category == "Cs":
         return "\ufffd"
     return "" if category == "Cc" or char in _SPOOFS else char
+
+
+def disarmed(text: str) -> str:
+    """Text in which no line is a command to the log of a pipeline."""
+    return _LOG_COMMANDS.sub(r"\1\2 ", text)
 
 
 def width(text: str) -> int:
@@ -72,7 +79,7 @@ def wrap(text: str, columns: int) -> list[str]:
     lines = []
     for paragraph in text.split("\n"):
         line = ""
-        for word in re.findall(r"\s*\S+", paragraph):
+        for word in re.findall(r"\s*\S+", paragraph.rstrip()):
             if width(line + word) <= columns:
                 line += word
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,13 @@ def test_only_an_unfinished_sequence_is_held_back() -> None:
     shown = [stream.feed(piece) for piece in ("red \x1b[3", "1mwords\x1b]0;ti", "tle\x07!", "\x1b")]
     assert shown == ["red ", "words", "!", ""]
     assert stream.end() == ""
+
+
+@pytest.mark.parametrize("end", ["\x07x", "\x1bx", "\x9cx", "\x1b", ""])
+def test_a_megabyte_of_starts_takes_no_second(end: str) -> None:
+    began = time.process_time()
+    cleaned(["\x9d" * 1_000_000 + end])
+    assert time.process_time() - began < 5
 
 
 def test_a_sequence_without_end_costs_neither_time_nor_memory() -> None:

@@ -1,10 +1,11 @@
+import time
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.reports.cells import blocks, clean, cut, pad, table, width, wrap
+from ftjobs.reports.cells import blocks, clean, cut, disarmed, pad, table, width, wrap
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,27 @@ def test_wrap() -> None:
     assert wrap("営業時間は10時から", 8) == ["営業時間", "は10時か", "ら"]
     assert wrap("a\n\nb", 5) == ["a", "", "b"]
     assert wrap("abcdefgh", 3) == ["abc", "def", "gh"]
+
+
+@pytest.mark.parametrize("text", [" ", "\n", "\u3000", " \n", "e\u0301", ":", "\x1b[", "\x9d"])
+def test_a_megabyte_of_anything_takes_seconds(text: str) -> None:
+    began = time.process_time()
+    wrap(disarmed(clean(text * (1_000_000 // len(text)))), 80)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("::error::x", ": :error::x"),
+        ("a\n \u3000::error::x", "a\n \u3000: :error::x"),
+        ("##[group]a ##vso[task]", "## [group]a ## vso[task]"),
+        ("a::b ## c", "a::b ## c"),
+        ("\n\n::a", "\n\n: :a"),
+    ],
+)
+def test_no_line_commands_the_log_of_a_pipeline(said: str, shown: str) -> None:
+    assert disarmed(said) == shown
 
 
 def test_tables_align_wide_text() -> None:

@@ -55,7 +55,7 @@ def text(
     else:
         found += _rows.blocks(comparison, width, rows, style, marked=diff is not False)
     again = ["", *verdict] if len(found) >= REPEATED else []
-    return words.disarmed("\n".join([*verdict, "", *found, *again]))
+    return cells.disarmed("\n".join([*verdict, "", *found, *again]))
 
 
 def _verdict(comparison: Comparison, width: int, paint: Style) -> Iterator[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 
 from ftjobs.evals.result import Answer, ArmSummary, Comparison, Row
-from ftjobs.reports.cells import clean
+from ftjobs.reports.cells import clean, disarmed
 from ftjobs.reports.comparison._diff import Change
 from ftjobs.reports.words import as_json, many
 
@@ -18,7 +17,6 @@ __all__ = [
     "classified",
     "contents",
     "cut",
-    "disarmed",
     "excerpt",
     "facts",
     "marks",
@@ -40,18 +38,10 @@ LONG = 10_000
 AROUND = 100
 """Characters that are kept before and after a change."""
 
-_LOG_COMMANDS = re.compile(r"(##)(?=(?:vso)?\[)|^(\s*:)(?=:)", re.MULTILINE)
-"""What the logs of Azure and GitHub take for a command."""
-
 
 def contents(text: str) -> str:
     """Untrusted text that is safe to print: no escapes, no commands to a pipeline's log."""
     return cut(disarmed(clean(text[: LONGEST + 1])), LONGEST)
-
-
-def disarmed(text: str) -> str:
-    """Text in which no line is a command to the log of a pipeline."""
-    return _LOG_COMMANDS.sub(r"\1\2 ", text)
 
 
 def cut(text: str, most: int) -> str:
