@@ -44,6 +44,9 @@ HOPELESS = (AuthError, NotFoundError, QuotaError, CostError)
 LONGEST = 4096
 """Tokens that an answer without a limit is reckoned with, where a budget is kept."""
 
+MANY_TOKENS = 10**9
+"""More than any request can have."""
+
 Progress = Callable[[int, int, float | None], None]
 """Called with (answers so far, answers in all, US dollars so far or None where nothing has a
 price), from the thread that asks."""
@@ -237,7 +240,7 @@ class _Budget:
                 hint="Give the arm its price, or leave the budget out.",
             )
         with self.lock:
-            if (self.known or 0.0) + self._held + cost > self._most:
+            if not (self.known or 0.0) + self._held + cost <= self._most:  # so that NaN is refused
                 raise CostError(
                     f"the budget of ${self._most:,.2f} does not reach for the next question",
                     hint="What came is kept: run it again with a larger budget to go on.",
@@ -258,7 +261,7 @@ class _Budget:
                 spent.tokens_read += usage.prompt_tokens
                 spent.tokens_written += usage.completion_tokens
             if cost is None and question.price is not None:
-                cost = held  # the service counts no tokens: the most that it can be
+                cost = _most(question)  # the service counts no tokens: the most that it can be
             if cost is not None:
                 spent.usd = (spent.usd or 0.0) + cost
                 self.known = (self.known or 0.0) + cost
@@ -293,9 +296,18 @@ def _answer(completion: Completion, question: Question, seconds: float | None) -
         text=_utf8(content if isinstance(content, str) else ""),
         finish_reason=first.finish_reason,
         tool_calls=json.loads(_utf8(json.dumps(calls, ensure_ascii=False))),
-        usage=completion.usage,
+        usage=_counted(completion.usage),
         seconds=seconds,
     )
+
+
+def _counted(usage: Usage | None) -> Usage | None:
+    """`usage`, but None where it cannot be a count: a negative one would give money back."""
+    if usage is None or not all(
+        0 <= count <= MANY_TOKENS for count in (usage.prompt_tokens, usage.completion_tokens)
+    ):
+        return None
+    return usage
 
 
 def _utf8(text: str) -> str:

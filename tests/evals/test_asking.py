@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -29,7 +30,7 @@ from ftjobs.evals.arms import Price, Question
 from ftjobs.evals.asking import Asker
 from ftjobs.evals.cache import KEPT, AnswerCache, key_of
 from ftjobs.evals.result import Answer
-from ftjobs.schema import ChatMessage, Completion, Sampling
+from ftjobs.schema import ChatMessage, Completion, Sampling, Usage
 
 MODEL = "fake-base"
 
@@ -267,6 +268,38 @@ def test_most_counts_what_is_not_known(backend: Scripted, cache: AnswerCache) ->
     assert missing == 1
     assert all_of_them is not None
     assert rest == pytest.approx(all_of_them / 4)
+
+
+class Uncounted(FakeBackend):
+    """Counts tokens as it likes, or not at all."""
+
+    def __init__(self, usage: Usage | None) -> None:
+        super().__init__()
+        self.usage = usage
+
+    def complete(self, model, messages, *, sampling=SHORT, tools=()):  # type: ignore[no-untyped-def]
+        answer = super().complete(model, messages, sampling=sampling)
+        return answer.model_copy(update={"usage": self.usage})
+
+
+@pytest.mark.parametrize("tokens", [None, -(10**6), 10**400])
+@pytest.mark.parametrize("budget", [None, 1e9])
+def test_a_service_that_miscounts_is_taken_to_cost_the_most_it_can(
+    tokens: int | None, budget: float | None
+) -> None:
+    backend = Uncounted(None if tokens is None else Usage(prompt_tokens=tokens))
+    asked = questions(backend, 3, price=PRICE, sampling=SHORT)
+    ask = Asker(max_cost=budget)
+    *_, most = ask.most(asked)
+    ask(asked)
+    assert ask.spent["arm tuned"].usd == most
+
+
+def test_a_budget_or_a_price_that_is_no_number_allows_nothing(backend: Scripted) -> None:
+    for price, budget in ((PRICE, math.nan), (Price(math.nan, 1.0), 5.0)):
+        with pytest.raises(CostError):
+            Asker(max_cost=budget)(questions(backend, 1, price=price))
+    assert not backend.asked
 
 
 # --- backends that answer together --------------------------------------------------------------
