@@ -25,7 +25,7 @@ ANSWERS = ("expected", "answer", "ideal", "output", "completion", "response")
 """What a column is called that holds the answer expected."""
 
 KNOWN = frozenset({"messages", "system", "tags", "cluster", "tools", "calls", *ASKS, *ANSWERS})
-"""Fields that are no part of `Prompt.item`."""
+"""Fields that a prompt is made of, and mostly no part of `Prompt.item`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,32 @@ def prompt_of(row: Mapping[str, Any], line: int | None = None) -> Prompt:
     tools = _objects(plain.get("tools"), "tools")
     if messages[-1].role == "assistant" and not {"expected", "calls"} & plain.keys():
         expected, calls = _said(messages[-1], f"/messages/{len(messages) - 1}", offered=bool(tools))
+        _require_same(plain, expected)
         messages = messages[:-1]
     else:
         expected, calls = _expected(plain), _calls(plain.get("calls"), "/calls")
     _require_question(messages)
-    item = {key: value for key, value in plain.items() if key not in KNOWN}
+    said = (expected, text_in(messages[-1]))
+    item = {key: value for key, value in plain.items() if _is_other(key, value, said)}
     return Prompt(
         messages, expected, _tags(plain.get("tags")), line, _cluster(plain), tools, calls, item
+    )
+
+
+def _require_same(row: Mapping[str, Any], expected: str | None) -> None:
+    """Refuse a chat example with one answer at its end, and another beside its messages."""
+    for name in ANSWERS:
+        if row.get(name) not in (None, expected):
+            raise WrongRow(
+                f"{name} and the last assistant turn both say what is expected: rename {name}",
+                f"/{name}",
+            )
+
+
+def _is_other(key: str, value: object, said: Sequence[str | None]) -> bool:
+    """Whether a field is none that the prompt is made of: `answer` beside `expected` is none."""
+    return key not in KNOWN or (
+        key in (*ASKS, *ANSWERS) and isinstance(value, str) and value not in said
     )
 
 

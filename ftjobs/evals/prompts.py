@@ -160,7 +160,12 @@ def _row(line: bytes) -> Mapping[str, Any] | WrongRow:
 
 def _json(line: bytes) -> Mapping[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
+        row = json.loads(
+            line.decode("utf-8"),
+            parse_constant=_no_number,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
     except UnicodeDecodeError as error:
         raise WrongRow(f"not UTF-8 at byte {error.start + 1}", "") from None
     except json.JSONDecodeError as error:
@@ -174,6 +179,15 @@ def _json(line: bytes) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise WrongRow("not a JSON object", "")
     return row
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # which of the two is meant?
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise WrongRow(f"the key {twice!r} is given twice", "")
+    return found
 
 
 def _no_number(word: str) -> float:
@@ -230,7 +244,7 @@ def _table(path: Path, container: str) -> Rows:
         _require_columns(path, [name.lower() for name in source.columns or ()])
         for row in source.rows:
             if isinstance(row, Fault):
-                yield row.place, WrongRow(f"{row.reason} {row.detail}".rstrip(), "")
+                yield row.place, WrongRow(f"{row.reason}: {row.detail}".removesuffix(": "), "")
             else:
                 yield row.place, _cells(row.value)
 

@@ -41,7 +41,7 @@ def write(path: Path, *rows: Any) -> Path:
         ({"messages": [USER], "answer": "x"}, 1, "x", ()),
         ({"messages": [USER], "expected": "x", "answer": "y"}, 1, "x", ()),
         ({"messages": [USER], "expected": None, "answer": "y"}, 1, None, ()),
-        ({"messages": [USER, ASSISTANT], "response": "x"}, 1, "a", ()),
+        ({"messages": [USER, ASSISTANT], "response": "a", "output": None}, 1, "a", ()),
         ({"messages": [USER, ASSISTANT | {"weight": 0}]}, 1, "a", ()),
         (
             {"messages": [USER, ASSISTANT | {"content": [{"text": "b"}, {"text": "c"}]}]},
@@ -88,6 +88,10 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(tmp_path: Path) -> None:
         ({"messages": [USER, {"content": "q"}]}, "required", "/messages/1/role"),
         ({"messages": [ASSISTANT]}, "nothing is asked", "/messages"),
         ({"messages": [USER, ASSISTANT], "expected": "x"}, "the assistant's", "/messages/1"),
+        ({"messages": [USER, ASSISTANT], "response": "x"}, "both say what is", "/response"),
+        ({"messages": [USER, ASSISTANT], "answer": 42}, "both say what is", "/answer"),
+        ('{"prompt": "q", "expected": "x", "expected": "y"}', "'expected' is given twice", ""),
+        ('{"messages": [{"role": "user", "content": "q", "content": "r"}]}', "twice", ""),
         ({"messages": [USER], "expected": 3}, "expected is a text", "/expected"),
         ({"messages": [USER], "tags": "t"}, "tags is a list", "/tags"),
         ({"messages": [USER, {"role": "assistant"}]}, "no text to expect", "/messages/1/content"),
@@ -200,6 +204,12 @@ def test_what_else_a_row_holds_is_kept_for_graders(tmp_path: Path) -> None:
     assert hash(prompt) == hash(only(tmp_path, {"messages": [USER], "tags": ["t"]}))
 
 
+def test_an_answer_that_is_not_the_one_expected_is_kept_for_graders(tmp_path: Path) -> None:
+    assert only(tmp_path, {"prompt": "q", "expected": "x", "answer": "y"}).item == {"answer": "y"}
+    assert only(tmp_path, {"messages": [USER], "prompt": "p"}).item == {"prompt": "p"}
+    assert only(tmp_path, {"prompt": "q", "expected": "x", "answer": "x"}).item == {}
+
+
 def test_a_long_line_and_a_compressed_file(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl.gz"
     row = {"messages": [USER | {"content": "x" * 2**20}]}
@@ -306,7 +316,7 @@ def test_a_japanese_table_in_shift_jis(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
-        ("prompt,expected\nq,a\nq\n", "too few cells", 3),
+        ("prompt,expected\nq,a\nq\n", "too few cells: 1 cell,", 3),
         ("prompt,expected\nq,a,b\n", "too many cells", 2),
         ('prompt,expected\nq,a"b"c\n"q"x,a\n', "misplaced quote", 3),
         ("prompt,expected\n,a\n", "messages is a list", 2),
