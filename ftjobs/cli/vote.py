@@ -91,19 +91,20 @@ def read_comparison(path: Path) -> Comparison:
 
 def told(counted: Tally) -> str:
     """A tally in words."""
+    interval = f"{counted.confidence * 100:g}% interval"
     lines = [clean_line(f"{counted.arm} against {counted.baseline}, by the votes of people")]
     voters = (f"{voter} {count:,}" for voter, count in counted.voters.items())
     of = f" ({', '.join(voters)})" if counted.voters else ""
     lines.append(clean_line(f"rows      {counted.rows:,} of {counted.of:,}{of}"))
     if counted.win_rate is not None and counted.low is not None and counted.high is not None:
-        bounds = f"{counted.confidence:.0%} interval {counted.low:.1%} to {counted.high:.1%}"
+        bounds = f"{interval} {counted.low:.1%} to {counted.high:.1%}"
         lines.append(f"win rate  {counted.win_rate:.1%}, {bounds}, ties count half")
         sides = f"{counted.wins:,} won, {counted.ties:,} tied, {counted.losses:,} lost"
         lines.append(f"          {sides}")
     if counted.equal:
         lines.append(f"left out  {many(counted.equal, 'row')} with equal answers")
     if counted.agreements:
-        head = ("voter", "and", "rows", "agreement", "kappa", f"{counted.confidence:.0%} interval")
+        head = ("voter", "and", "rows", "agreement", "kappa", interval)
         lines += ["", table(head, [_row(each) for each in counted.agreements])]
     return "\n".join(lines)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import fmean
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ftjobs.schema import ChatMessage, Sampling, Usage
 
@@ -39,8 +39,12 @@ Kind = Literal["binary", "continuous", "preference"]
 Winner = Literal["arm", "baseline", "tie"]
 
 
+_Seconds = Annotated[float, Field(ge=0)]
+
+
 class _Found(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A file from others may hold NaN, which no report could tell of.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Answer(_Found):
@@ -121,7 +125,7 @@ class Row(_Found):
         preferences: by pairwise grader, then by arm: one for each answer, against the baseline's.
     """
 
-    number: int
+    number: Annotated[int, Field(ge=1)]
     set: str = ""
     line: int | None = None
     messages: tuple[ChatMessage, ...]
@@ -162,8 +166,8 @@ class ArmSummary(_Found):
     failures: int = 0
     tokens_read: int = 0
     tokens_written: int = 0
-    usd: float | None = None
-    seconds: tuple[float, float] | None = None
+    usd: Annotated[float, Field(ge=0)] | None = None
+    seconds: tuple[_Seconds, _Seconds] | None = None
 
 
 class Mean(_Found):
@@ -264,7 +268,7 @@ class Gate(_Found):
     """
 
     rule: Literal["better", "non-inferior"] = "better"
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    margin: Annotated[float, Field(ge=0)] = 0.0
     grader: str | None = None
 
 
@@ -316,8 +320,8 @@ class Comparison(_Found):
     object: Literal["comparison"] = "comparison"
     version: Literal[1] = 1
     created: int
-    confidence: float = 0.95
-    seed: int = 0
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: Annotated[int, Field(ge=0)] = 0
     samples: int = 1
     sources: tuple[Source, ...] = ()
     arms: Annotated[tuple[ArmSummary, ...], Field(min_length=1)]
@@ -328,6 +332,15 @@ class Comparison(_Found):
     biases: tuple[Bias, ...] = ()
     labels: tuple[LabelReport, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        """Votes and links know a row by its number, and everything knows an arm by its name."""
+        if len({row.number for row in self.rows}) < len(self.rows):
+            raise ValueError("two rows have one number")
+        if len({arm.name for arm in self.arms}) < len(self.arms):
+            raise ValueError("two arms have one name")
+        return self
 
     @property
     def baseline(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import termios
@@ -262,6 +263,14 @@ def test_votes_are_counted_without_a_terminal(run: Run, result: Path) -> None:
     assert [each["kappa"] for each in found["agreements"]] == [0.0, None, 0.0]
 
 
+def test_the_interval_is_called_what_it_is(run: Run, tmp_path: Path) -> None:
+    path = written(tmp_path / "r.json", RESULT.model_copy(update={"confidence": 0.999}))
+    path.with_suffix(".votes.jsonl").write_bytes(vote(1, comparison=NAME).line())
+    told = run("vote", str(path)).out
+    assert "99.9% interval" in told
+    assert "100% interval" not in told
+
+
 def test_what_compare_wrote_can_be_voted_on(run: Run, backend: FakeBackend, tmp_path: Path) -> None:
     backend._answers = lambda model, messages: f"{model} says \ud83d {messages[-1].content}"
     backend._models["fake-tuned"] = Model(id="fake-tuned")
@@ -293,12 +302,25 @@ def test_what_cannot_be_counted(run: Run, result: Path, args: list[str], words: 
     assert words in found.err
 
 
+def changed(**fields: object) -> bytes:
+    return json.dumps(RESULT.model_dump() | fields).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "not a comparison: Invalid JSON"),
         (b'{"object": "comparison", "secret": 1}', "not a comparison: created: Field required"),
         (RESULT.model_dump_json().replace("old words", "\\ud800").encode(), "not a comparison"),
+        (changed(confidence=1), "confidence: Input should be less than 1"),
+        (changed(confidence=math.nan), "confidence: Input should be a finite number"),
+        (changed(seed=-1), "seed: Input should be greater than or equal to 0"),
+        (changed(seed=10**30, created=-(10**30)), "there are no votes yet"),
+        (changed(rows=[{**judged(1).model_dump(), "number": 0}]), "rows/0/number: Input should"),
+        (changed(rows=[judged(1).model_dump()] * 2), "two rows have one number"),
+        (changed(arms=[{"name": "a", "model": "m"}] * 2), "two arms have one name"),
+        (changed(arms=[{"name": "a", "model": "m", "usd": -1}]), "arms/0/usd: Input should"),
+        (b"[" * 100_000, "not a comparison: Invalid JSON"),
         (None, "cannot read"),
     ],
 )

@@ -133,24 +133,24 @@ class Function:
     def _mark(self, item: Item) -> Mark:
         try:
             given = self.score(item.answer, item.prompt)
-            mark = given if isinstance(given, Mark) else self._plain(given)
+            mark = given if isinstance(given, Mark) else self._plain(given, item)
         except FtjobsError:
             raise
         except Exception as error:
             # What it says may hold the answer, so only its traceback (`--debug`) shows it.
             raise self._wrong(item, f"failed with {type(error).__name__}") from error
-        if mark.score is not None and not math.isfinite(mark.score):
-            raise self._wrong(item, f"gave {mark.score}, which is no finite number")
         if self.kind == "binary" and mark.score not in (0, 1, None):
             raise self._wrong(item, f"is binary and gave {mark.score:g}, which is not 0 or 1")
         return mark
 
-    def _plain(self, given: SupportsFloat | None) -> Mark:
+    def _plain(self, given: SupportsFloat | None, item: Item) -> Mark:
         if given is None:
             return Mark(score=None, note=self.lacking)
         if isinstance(given, str | bytes):
             raise TypeError("a text is no score")
-        return Mark(score=float(given))
+        if not math.isfinite(score := float(given)):
+            raise self._wrong(item, f"gave {score}, which is no finite number")
+        return Mark(score=score)
 
     def _wrong(self, item: Item, what: str) -> ConfigError:
         where = "a prompt" if item.prompt.line is None else f"line {item.prompt.line}"

@@ -64,7 +64,6 @@ def test_what_a_function_may_give() -> None:
     [
         (math.nan, "continuous", "gave nan, which is no finite number, on line 7"),
         (math.inf, "continuous", "gave inf, which is no finite number, on line 7"),
-        (Mark(score=-math.inf), "continuous", "gave -inf"),
         (0.5, "binary", "is binary and gave 0.5, which is not 0 or 1, on line 7"),
         ("0.5", "continuous", "failed with TypeError, on line 7"),
         ([SECRET], "continuous", "failed with TypeError, on line 7"),
@@ -84,6 +83,11 @@ def test_a_function_that_fails_is_named_and_what_it_saw_is_not() -> None:
         mark(own(fail), SECRET)
     assert SECRET not in str(caught.value)
     assert SECRET in "".join(traceback.format_exception(caught.value))  # for --debug alone
+
+
+def test_a_mark_holds_no_infinity() -> None:
+    with pytest.raises(ConfigError, match="'mine' failed with ValidationError, on line 7"):
+        mark(own(lambda: Mark(score=-math.inf)), SECRET)
 
 
 def test_an_error_of_ftjobs_passes_as_it_is() -> None:
