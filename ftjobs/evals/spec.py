@@ -238,33 +238,25 @@ def graders_of(
 
 
 def _grader(text: str, evaluation: Evaluation, judge: JudgeModel | None) -> Grader | PairGrader:
+    seed = evaluation.seed or 0
     if text not in ("judge", "pairwise"):
         from ftjobs.evals.graders import named
 
-        return named(text, judge=judge)
+        return named(text, judge=judge, seed=seed)
     if judge is None:
         raise ConfigError(
             f"the grader {text!r} asks a model, and no judge is named",
             hint='Under [evaluation.judge] write model = "MODEL".',
         )
+    from ftjobs.evals.judges.loading import read_rubric
     from ftjobs.evals.judges.pairwise import CRITERIA, pairwise
     from ftjobs.evals.judges.pointwise import RUBRIC, pointwise
 
-    rubric, seed = _rubric(evaluation.judge), evaluation.seed or 0
+    table = evaluation.judge
+    rubric = None if table is None or table.rubric is None else read_rubric(table.rubric)
     if text == "judge":
         return pointwise(judge, rubric=rubric or RUBRIC, seed=seed)
     return pairwise(judge, rubric=rubric or CRITERIA, seed=seed)
-
-
-def _rubric(table: JudgeTable | None) -> str | None:
-    from ftjobs.jobs.tables import text_of
-
-    if table is None or table.rubric is None:
-        return None
-    text = text_of(table.rubric).strip()
-    if not text:
-        raise ConfigError(f"{table.rubric}: the rubric is empty")
-    return text
 
 
 def gate_of(evaluation: Evaluation) -> Gate:

@@ -225,6 +225,15 @@ def test_graders_and_judge(tmp_path: Path) -> None:
     assert all("Is it polite?" in each.about for each in found[1:])
 
 
+def test_a_seed_is_that_of_every_judge(tmp_path: Path) -> None:
+    (tmp_path / "polite.md").write_text("Is it polite?\n", "utf-8")
+    names = ["judge", "pairwise", "judge:polite.md", "pairwise:polite.md"]
+    table = judging(tmp_path, f"[evaluation]\ngraders = {names}\nseed = 5\n{JUDGE}")
+    found = graders_of(table, judge=judge_of(table, open=Opener()))
+    assert found is not None
+    assert [getattr(grader, "seed", None) for grader in found] == [5, 5, 5, 5]
+
+
 def test_without_words_there_are_defaults() -> None:
     table = parse_evaluation(f"[evaluation]\n{JUDGE}")
     judge = judge_of(table, open=Opener())
@@ -250,7 +259,7 @@ def test_a_judge_has_to_be_named(name: str) -> None:
     ("name", "data", "words"),
     [
         ("rubric.md", b" \n", "is empty"),
-        ("rubric.md", b"\xff", "not UTF-8"),
+        ("rubric.md", b"\xff", "in UTF-8"),
         ("rubric.txt", b"x" * (2**20 + 1), "too large"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ftjobs.disk import readable
+from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError
 from ftjobs.evals.judges.base import JudgeModel, require_judge
 from ftjobs.evals.judges.hosted import Imported
@@ -12,7 +12,10 @@ from ftjobs.evals.judges.openai import read_grader
 from ftjobs.evals.judges.pairwise import CRITERIA, Pairwise, pairwise
 from ftjobs.evals.judges.pointwise import RUBRIC, Pointwise, pointwise
 
-__all__ = ["load", "load_openai", "load_pairwise", "load_pointwise"]
+__all__ = ["load", "load_openai", "load_pairwise", "load_pointwise", "read_rubric"]
+
+LONGEST = 2**20
+"""Bytes of a rubric, which is sent with every question."""
 
 
 def load(
@@ -42,14 +45,14 @@ def load_pointwise(argument: str, judge: JudgeModel | None, *, seed: int = 0) ->
         ConfigError: there is no judge or it names no model, or the file cannot be read or is empty.
     """
     judge = require_judge(judge, "judge")
-    rubric = _rubric(argument) or RUBRIC
+    rubric = read_rubric(argument) if argument else RUBRIC
     return pointwise(judge, name=_name("judge", argument), rubric=rubric, seed=seed)
 
 
 def load_pairwise(argument: str, judge: JudgeModel | None, *, seed: int = 0) -> Pairwise:
     """The grader `pairwise` or `pairwise:FILE`; see `load_pointwise`."""
     judge = require_judge(judge, "pairwise")
-    rubric = _rubric(argument) or CRITERIA
+    rubric = read_rubric(argument) if argument else CRITERIA
     return pairwise(judge, name=_name("pairwise", argument), rubric=rubric, seed=seed)
 
 
@@ -65,14 +68,11 @@ def load_openai(argument: str, judge: JudgeModel | None = None) -> Imported:
     return read_grader(path, judge, name=name)
 
 
-def _name(word: str, argument: str) -> str:
-    return f"{word}:{Path(argument).stem}" if argument else word
-
-
-def _rubric(argument: str) -> str:
-    if not argument:
-        return ""
-    path = Path(argument)
+def read_rubric(path: str | Path) -> str:
+    """The rubric that a file holds.  ConfigError if it cannot be read, is empty, or too large."""
+    path = Path(path)
+    if stamp_of(path)[0] > LONGEST:  # which refuses pipes, and devices without an end
+        raise ConfigError(f"{path}: too large for a rubric", hint="Is it the dataset?")
     try:
         with readable(path):
             text = path.read_text("utf-8-sig").strip()
@@ -81,3 +81,7 @@ def _rubric(argument: str) -> str:
     if not text:
         raise ConfigError(f"{path}: the rubric is empty")
     return text
+
+
+def _name(word: str, argument: str) -> str:
+    return f"{word}:{Path(argument).stem}" if argument else word

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftjobs.disk import readable
+from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError
 from ftjobs.evals.judges.base import JudgeModel
 from ftjobs.evals.judges.hosted import Imported
@@ -70,6 +70,7 @@ def _called(source: object) -> str:
 
 
 def _read(path: Path) -> Any:
+    stamp_of(path)  # a pipe would be waited for, and a device may have no end
     with readable(path):
         data = path.read_bytes()
     try:

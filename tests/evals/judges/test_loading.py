@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_judges_have_names_among_the_graders(tmp_path: Path) -> None:
 def test_a_judge_without_a_model_to_ask_is_an_error(name: str) -> None:
     with pytest.raises(ConfigError, match=f"the grader {name} asks a model, and there is no judge"):
         named(name)
+
+
+@pytest.mark.parametrize("name", ["judge", "pairwise", "openai"])
+def test_a_pipe_and_a_device_are_not_read(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for place in (tmp_path / "pipe.txt", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="is no regular file"):
+            load(name, str(place), judge(""))
 
 
 def test_there_are_no_other_judges() -> None:
