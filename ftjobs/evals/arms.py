@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftjobs.backends.base import Backend
 from ftjobs.errors import ConfigError
-from ftjobs.evals.promptrow import Prompt
+from ftjobs.evals.promptrow import Prompt, is_system, without_system
 from ftjobs.evals.result import Answer
 from ftjobs.schema import ChatMessage, Sampling
 
@@ -105,10 +105,10 @@ class Arm:
 
     def messages(self, prompt: Prompt) -> tuple[ChatMessage, ...]:
         """What the model is sent for a prompt; the same for the same prompt, always."""
-        start = [message for message in prompt.messages if _is_system(message)]
+        start = [message for message in prompt.messages if is_system(message)]
         if self.system is not None:
             start = [ChatMessage(role="system", content=self.system)]
-        asked = _without_system(prompt)
+        asked = without_system(prompt.messages)
         shown = list(self._shown(asked))
         if self.documents is not None:
             asked = self.documents.shown(asked)
@@ -131,14 +131,6 @@ class Arm:
 
     def _shown(self, asked: tuple[ChatMessage, ...]) -> Iterator[ChatMessage]:
         for example in self.examples:
-            if (messages := _without_system(example)) != asked:
+            if (messages := without_system(example.messages)) != asked:
                 yield from messages
                 yield ChatMessage(role="assistant", content=example.expected)
-
-
-def _is_system(message: ChatMessage) -> bool:
-    return message.role in ("system", "developer")
-
-
-def _without_system(prompt: Prompt) -> tuple[ChatMessage, ...]:
-    return tuple(message for message in prompt.messages if not _is_system(message))

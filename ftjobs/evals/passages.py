@@ -16,8 +16,9 @@ from typing import Any
 
 from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError, DatasetError
+from ftjobs.evals.answers import prompt_id
 from ftjobs.evals.pagetext import text_of_page
-from ftjobs.evals.promptrow import WrongRow, prompt_of, text_in
+from ftjobs.evals.promptrow import WrongRow, prompt_of, text_in, without_system
 from ftjobs.evals.prompts import rows_in
 
 __all__ = ["ENDINGS", "LENGTH", "Passage", "cut", "read_passages"]
@@ -35,10 +36,16 @@ ENDINGS = (".txt", ".rst", ".md", ".markdown", ".html", ".htm", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document.  `name` is the document's path within the folder."""
+    """A piece of a document.
+
+    Attributes:
+        name: the document's path within the folder.
+        asked: `prompt_id` of the question, if the document is a chat example that answers one.
+    """
 
     name: str
     text: str
+    asked: str | None = None
 
 
 def read_passages(
@@ -135,25 +142,27 @@ def _passages(path: Path, name: str) -> list[Passage]:
 def _rows(path: Path, name: str) -> Iterator[Passage]:
     for line, row in rows_in(path):
         try:
-            text = _text_of_row(row)
+            text, asked = _text_of_row(row)
         except WrongRow as wrong:
             raise DatasetError(
                 f"{path}:{line}: {wrong.args[0]}",
                 hint='A line is {"text": "..."}, or an example of a chat dataset.',
             ) from None
-        yield from (Passage(name, piece) for piece in cut(text))
+        yield from (Passage(name, piece, asked) for piece in cut(text))
 
 
-def _text_of_row(row: Mapping[str, Any] | WrongRow) -> str:
+def _text_of_row(row: Mapping[str, Any] | WrongRow) -> tuple[str, str | None]:
+    """(text, what was asked) of a row."""
     if isinstance(row, WrongRow):
         raise row
     for key in ("text", "content"):
         if isinstance(row.get(key), str):
-            return str(row[key])
+            return str(row[key]), None
     prompt = prompt_of(row)
-    turns = (m for m in prompt.messages if m.role not in ("system", "developer"))
+    turns = without_system(prompt.messages)
     said = [f"{message.role}: {text_in(message)}" for message in turns]
-    return "\n".join([*said, f"assistant: {prompt.expected}"] if prompt.expected else said)
+    answer = [f"assistant: {prompt.expected}"] if prompt.expected else []
+    return "\n".join([*said, *answer]), prompt_id(turns)
 
 
 # --- cutting ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ columns such as `question` and `answer`.  `prompt_of` brings each to one of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,17 @@ from pydantic_core import PydanticSerializationError
 
 from ftjobs.schema import ChatMessage
 
-__all__ = ["ANSWERS", "ASKS", "Prompt", "WrongRow", "is_name", "prompt_of", "text_in"]
+__all__ = [
+    "ANSWERS",
+    "ASKS",
+    "Prompt",
+    "WrongRow",
+    "is_name",
+    "is_system",
+    "prompt_of",
+    "text_in",
+    "without_system",
+]
 
 ASKS = ("prompt", "question", "input", "user")
 """What a column is called that holds the question."""
@@ -69,6 +79,16 @@ def text_in(message: ChatMessage) -> str:
     if isinstance(content, str):
         return content
     return "".join(str(part.get("text", "")) for part in content or ())
+
+
+def is_system(message: ChatMessage) -> bool:
+    """Whether a message instructs the model, before all others; "developer" is its newer name."""
+    return message.role in ("system", "developer")
+
+
+def without_system(messages: Iterable[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """The messages that are no system messages."""
+    return tuple(message for message in messages if not is_system(message))
 
 
 def prompt_of(row: Mapping[str, Any], line: int | None = None) -> Prompt:

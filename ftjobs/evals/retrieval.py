@@ -20,13 +20,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 from ftjobs.errors import ConfigError
+from ftjobs.evals.answers import prompt_id
 from ftjobs.evals.passages import Passage, read_passages
-from ftjobs.evals.promptrow import text_in
+from ftjobs.evals.promptrow import text_in, without_system
 from ftjobs.schema import ChatMessage
 
 __all__ = ["Documents", "tokens"]
@@ -78,8 +79,11 @@ class Documents:
         shown = f"{self.passages} passage{'' if self.passages == 1 else 's'}"
         return f"BM25 over {self.files:,} document{several}, {shown}"
 
-    def found(self, question: str) -> list[Passage]:
-        """The passages that fit a question, the best first; of equals, the first in the folder."""
+    def found(self, question: str, *, asked: str = "") -> list[Passage]:
+        """The passages that fit a question, the best first; of equals, the first in the folder.
+
+        A chat example that answers `asked`, a `prompt_id`, is none of them.
+        """
         import numpy as np
 
         known = [self._words[token] for token in tokens(question) if token in self._words]
@@ -87,15 +91,18 @@ class Documents:
             return []
         scores = self._index.get_scores_from_ids(known)
         order = np.argsort(-scores, kind="stable")
-        return [self._all[int(at)] for at in order[: self.passages] if scores[at] > 0]
+        fit = (self._all[int(at)] for at in order if scores[at] > 0)
+        return list(islice((each for each in fit if each.asked != asked), self.passages))
 
     def shown(self, messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
         """A conversation with the passages before the last question of its user.
 
-        Nothing is changed where nothing fits.
+        Nothing is changed where nothing fits.  A document that is this very conversation, with the
+        answer to it, is not shown: it may be a copy of the prompts.
         """
         places = [at for at, message in enumerate(messages) if message.role == "user"]
-        found = self.found(text_in(messages[places[-1]])) if places else []
+        own = prompt_id(without_system(messages))
+        found = self.found(text_in(messages[places[-1]]), asked=own) if places else []
         if not found:
             return tuple(messages)
         asked = messages[places[-1]]

@@ -15,7 +15,7 @@ from typing import Any
 from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError, DatasetError
 from ftjobs.evals.answers import HEAD, StoredAnswer, prompt_id, read_answers
-from ftjobs.evals.promptrow import WrongRow, prompt_of
+from ftjobs.evals.promptrow import WrongRow, prompt_of, without_system
 from ftjobs.evals.prompts import rows_in
 from ftjobs.evals.result import Answer
 from ftjobs.schema import ChatMessage, Sampling
@@ -77,7 +77,7 @@ class Stored:
         """
         key = prompt_id(messages)
         if key not in self._exact:
-            key = self._bare.get(prompt_id(_without_system(messages))) or ""
+            key = self._bare.get(prompt_id(without_system(messages))) or ""
         return self._exact.get(key, {}).get(sample)
 
 
@@ -90,13 +90,9 @@ def _indexed(
     for messages, sample, answer in said:
         key = prompt_id(messages)
         exact.setdefault(key, {}).setdefault(sample, answer)
-        short = prompt_id(_without_system(messages))
+        short = prompt_id(without_system(messages))
         bare[short] = key if bare.get(short, key) == key else None  # two of them: neither
     return exact, bare
-
-
-def _without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    return [message for message in messages if message.role not in ("system", "developer")]
 
 
 # --- files of rescue --------------------------------------------------------------------------

@@ -160,6 +160,21 @@ def test_the_prompts_are_no_documents(tmp_path: Path) -> None:
     assert [each.name for each in documents.found("Opening?")] == ["a.md"]
 
 
+def test_an_example_that_answers_the_question_is_not_shown_with_it(tmp_path: Path) -> None:
+    """A copy of the prompts among the documents, under whatever name and in whatever shape."""
+    rows = (
+        '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Opening?"},'
+        ' {"role": "assistant", "content": "At nine."}]}\n'
+        '{"prompt": "Opening?", "expected": "At nine."}\n'
+        '{"prompt": "Opening when?", "expected": "At ten."}\n'
+    )
+    documents = Documents.read(folder(tmp_path, {"copy.jsonl": rows}), passages=1)
+    for start in ((), (ChatMessage(role="developer", content="d"),)):
+        *_, asked = documents.shown([*start, ChatMessage(role="user", content="Opening?")])
+        assert "At ten." in str(asked.content)
+        assert "At nine." not in str(asked.content)
+
+
 # --- which files --------------------------------------------------------------------------------
 
 
