@@ -145,10 +145,6 @@ def strip(zero: float, places: Sequence[float], *, filled: bool, bar: float = 0)
     )
 
 
-def _upright(kind: str, x: str, top: int = 0, bottom: int = _HEIGHT) -> str:
-    return f'<line class="{kind}" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>'
-
-
 def _scale(axis: Axis) -> Iterator[str]:
     marks = "".join(
         f'<text x="{axis.at(value):.2f}%" y="14">{value * axis.size:g}</text>'.replace("-", "−")

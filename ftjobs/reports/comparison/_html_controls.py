@@ -72,7 +72,8 @@ def voting(view: View) -> Iterator[str]:
     yield '<h1 id="title-vote" tabindex="-1">Blind vote</h1>'
     yield "<p>Which answer is better? Rows where an answer is missing, or both are the same, are "
     yield "left out. The votes are counted when you stop.</p>"
-    yield '<p class="controls"><label>Your name <input id="voter" autocomplete="off"></label>'
+    yield '<p class="controls"><label>Your name '
+    yield '<input id="voter" autocomplete="off" maxlength="200"></label>'
     yield '<label>Arms <select id="arm">'
     for arm in view.arms[1:]:
         mark = " selected" if arm == view.candidate else ""

@@ -79,14 +79,18 @@ def _folded(rest: Sequence[Change], whole: str) -> Iterator[str]:
 
 
 def _split(pieces: Sequence[Change], most: int) -> tuple[list[Change], list[Change]]:
-    """The first `most` characters, removed ones included, and the others."""
+    """The first `most` characters and what was removed among them, and the others.
+
+    Removed ones do not count: all arms are cut at one length, or a voter would tell them apart.
+    """
     first: list[Change] = []
     for place, (kind, piece) in enumerate(pieces):
-        if len(piece) > most:
+        size = 0 if kind == "removed" else len(piece)
+        if size > most:
             first.append((kind, piece[:most]))
             return first, [(kind, piece[most:]), *pieces[place + 1 :]]
         first.append((kind, piece))
-        most -= len(piece)
+        most -= size
     return first, []
 
 

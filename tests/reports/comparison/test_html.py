@@ -25,9 +25,9 @@ from ftjobs.evals.result import (
     Verdict,
 )
 from ftjobs.evals.votes import comparison_id, seats
+from ftjobs.reports.comparison._changes import changes, chosen
 from ftjobs.reports.comparison._forest import forest
 from ftjobs.reports.comparison._html import JSON_BYTES, ROW_BYTES, ROWS, html
-from ftjobs.reports.comparison._changes import changes, chosen
 from ftjobs.reports.comparison._html_labels import MISTAKES, WIDEST, labels
 from ftjobs.reports.comparison._html_texts import MORE, SEEN, answer, said
 from ftjobs.reports.comparison._html_texts import text as block

@@ -15,7 +15,7 @@ from ftjobs.evals.votes import Vote, comparison_id, seats
 from ftjobs.reports.comparison import html
 from ftjobs.reports.comparison import json as document
 from tests.browser import Browser, Page
-from tests.reports.comparison.sample import HOSTILE, comparison, many
+from tests.reports.comparison.sample import HOSTILE, comparison, many, row
 
 WHOLE = comparison()
 RESULT = comparison(rows=tuple(row for row in WHOLE.rows if "long" not in row.tags))
@@ -317,6 +317,29 @@ def test_a_vote_is_blind(page: Page) -> None:
     assert page.evaluate("[...document.querySelectorAll('del')].every((e) => !e.checkVisibility())")
 
 
+def test_a_pair_is_seen_though_the_row_is_filtered_away(page: Page) -> None:
+    page.press("/")
+    page.type("nothing holds this")
+    page.click("#start")
+    page.press("a")
+    assert len(page.evaluate(SEEN_ROWS)) == 1
+    page.press("Escape")
+    assert page.evaluate(SEEN_ROWS) == []
+
+
+def test_long_answers_are_cut_at_one_length_for_voters(browser: Browser) -> None:
+    old = "".join(f"sentence {number} of many. " for number in range(200))
+    one = row(base=old, tuned=old.replace("sentence 3", "phrase 3"))
+    page = browser.open(html(comparison(rows=[one])))
+    page.press("v")
+    seen = page.evaluate(
+        "[...document.querySelectorAll('.current .seated .said')]"
+        ".filter((e) => e.checkVisibility()).map((e) => e.innerText.length)"
+    )
+    assert len(seen) == 2
+    assert len(set(seen)) == 1
+
+
 def ballot(page: Page) -> tuple[int, list[str]]:
     """The row that is voted on, and whose its answers are, in the order of their seats."""
     found = page.evaluate(
@@ -332,6 +355,7 @@ def test_votes_are_cast_with_keys_and_buttons_and_read_by_the_terminal(page: Pag
     page.press("v")
     page.click("#voter")
     page.type("花子")
+    assert page.evaluate("document.activeElement.maxLength") == 200  # as `Vote.voter` has it
     page.evaluate("document.activeElement.blur()")
     cast: dict[int, str] = {}
     for key in "abtsabtza":
