@@ -1,9 +1,10 @@
 """A base and its adapters in one batch: each row gets what its own adapter adds.
 
 Every base layer is computed once, for all rows, with PEFT's adapters switched off.  A hook then
-adds `B(A(x)) * scaling` (Hu et al. 2021) to the rows of each adapter, as PEFT does where one
-adapter is active.  Changing adapters so costs nothing; PEFT's own switch visits every layer, and
-its way to mix adapters copies rows in and out through lists of Python numbers.
+adds `B(A(x) * scaling)` (Hu et al. 2021) to the rows of each adapter.  So a change of adapters
+costs nothing, where PEFT's own switch visits every layer.  PEFT can mix adapters in a batch too,
+but copies rows in and out by lists of Python numbers, and knows LoRA only; here, what is more than
+LoRA on a linear layer is computed anew by PEFT for its rows.
 """
 
 from __future__ import annotations
@@ -84,9 +85,11 @@ class Mixer:
 
     def _replace(self, layer: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         for name, rows in self._mix:
-            with contextlib.suppress(ValueError):  # the adapter has none of these weights
+            try:
                 layer.set_adapter(name)
-                _ask_peft(layer, name, rows, inputs, output)
+            except ValueError:  # the adapter has none of these weights
+                continue
+            _ask_peft(layer, name, rows, inputs, output)
 
 
 def _is_plain(layer: Any, name: str) -> bool:
