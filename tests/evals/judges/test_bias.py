@@ -1,3 +1,4 @@
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -305,6 +306,14 @@ def test_a_judge_that_judges_itself_is_warned_of() -> None:
 )
 def test_wilsons_interval(won: int, n: int, low: float, high: float) -> None:
     assert Share(won, n).interval == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("n", [*range(1, 40), 97, 250])
+def test_of_a_fair_coin_no_more_than_one_in_twenty_shares_favours_a_side(n: int) -> None:
+    intervals = (Share(won, n).interval for won in range(n + 1))
+    sides = [won for won, (low, high) in enumerate(intervals) if not low <= 0.5 <= high]
+    assert sum(math.comb(n, won) for won in sides) <= 0.05 * 2**n
+    assert (0 in sides) == (n > 5)  # and a judge that always favours one is named
 
 
 def test_the_interval_of_a_difference() -> None:
