@@ -25,6 +25,7 @@ from ftjobs.evals.result import Answer
 __all__ = ["SAMPLE", "Missing", "Template", "item_of"]
 
 PLACE = re.compile(r"\{\{([^{}]*)\}\}")
+BEGUN = re.compile(r"\{\{\s*(?:item|sample)\b")
 STEP = re.compile(r"""\.([^\s.\[\]"'{}]+)|\[(\d{1,9})\]|\["([^"]*)"\]|\['([^']*)'\]""")
 
 
@@ -82,7 +83,7 @@ class Template:
         """
         parts: list[str | Place] = []
         for number, part in enumerate(PLACE.split(text)):
-            parts.append(_place(part.strip(), where) if number % 2 else part)
+            parts.append(_place(part.strip(), where) if number % 2 else _plain_text(part, where))
         return cls(tuple(parts))
 
     @property
@@ -95,6 +96,16 @@ class Template:
         return "".join(
             part if isinstance(part, str) else _text(part.value(item)) for part in self.parts
         )
+
+
+def _plain_text(text: str, where: str) -> str:
+    """What stands between places.  ConfigError if a place begins there that does not end."""
+    if begun := BEGUN.search(text):
+        raise ConfigError(
+            f"{where}: {text[begun.start() :][:40]!r} begins a place that does not end",
+            hint="Write {{ item.reference_answer }} or {{ sample.output_text }}.",
+        )
+    return text
 
 
 def _place(text: str, where: str) -> Place:
