@@ -6,6 +6,7 @@ Every vote is on the disk before the next pair is shown.  Nothing says whose ans
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import sys
@@ -23,6 +24,7 @@ from ftjobs.cli.pair import View, page
 from ftjobs.evals.result import Comparison, Row, Winner
 from ftjobs.evals.votes import Vote, VoteFile, comparison_id, seats
 from ftjobs.reports.cells import cut
+from ftjobs.reports.words import many
 
 KEYS = "a b better  t tie  s skip  u undo  ? help  q leave"
 HELP = """\
@@ -35,6 +37,8 @@ space ↓  show what follows, where it does not fit; ↑ goes back
 p        show the whole of a long prompt, or its end
 e        show what the prompt file expects, or hide it
 q        leave; all choices are kept (Ctrl-C too)"""
+
+LOOK = 0.2  # seconds between two looks at the terminal
 
 FORWARD, BACK = (" ", "\x1b[B", "\x1b[6~", "\x1bOB"), ("\x1b[A", "\x1b[5~", "\x1bOA")
 
@@ -132,12 +136,12 @@ class Booth:
 
     def _draw(self, row: Row, view: View, *, arm_first: bool) -> None:
         columns, lines = shutil.get_terminal_size()
-        columns, room = max(columns, 20), max(lines - 4, 4)
+        columns, room = max(columns, 20), max(lines - 4, 1)
         body = self._body(row, view, columns, room, arm_first=arm_first)
         view.top = max(0, min(view.top, len(body) - room))
         shown = body[view.top : view.top + room]
         left = len(body) - view.top - len(shown)
-        more = f"   {left} lines follow: space" if left else ""
+        more = f"   {many(left, 'line')} below: space" if left else ""
         _clear()
         click.echo(cut(f"{self.place + 1} of {len(self.rows)}{more}", columns))
         click.echo("\n".join(shown))
@@ -187,7 +191,17 @@ def _clear() -> None:
 
 
 def _key() -> str:
-    """One key, or "" for several at once, such as a paste: those must not vote."""
+    """One key, or "" for several at once, such as a paste: those must not vote.
+
+    And "" once the screen has to be drawn anew.
+    """
+    drawn = shutil.get_terminal_size()
+    while not select.select([sys.stdin], [], [], LOOK)[0]:
+        if shutil.get_terminal_size() != drawn:
+            return ""
+        if termios.tcgetattr(sys.stdin)[3] & termios.ICANON:  # a shell had it, after Ctrl-Z
+            tty.setcbreak(sys.stdin)
+            return ""
     key = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
     if key in ("", "\x04"):  # the terminal has gone, or Ctrl-D
         return "q"

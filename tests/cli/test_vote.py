@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import re
 import signal
+import struct
 import termios
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,31 @@ def test_keys_that_decide_nothing(terminal: Open, tmp_path: Path) -> None:
     screen.type("\x04")
     assert screen.wait() == 0
     assert read_votes(tmp_path / "r.votes.jsonl") == []
+
+
+def test_a_terminal_of_another_size_is_drawn_anew(terminal: Open, result: Path) -> None:
+    screen = terminal("1", "vote", str(result), rows=5, columns=20)
+    screen.read_until("t tie")
+    assert screen.shown.count("\n") < 5
+    screen.shown = ""
+    fcntl.ioctl(screen.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    shown_row(screen)
+    assert "─┬─" in screen.shown
+
+
+def test_after_ctrl_z_keys_are_read_again(terminal: Open, result: Path) -> None:
+    screen = terminal("1", "vote", str(result))
+    number = shown_row(screen)
+    # Where there is no shell to go back to, Ctrl-Z does nothing; so this is what one would do.
+    screen.process.send_signal(signal.SIGSTOP)
+    mode = termios.tcgetattr(screen.fd)
+    mode[3] |= termios.ICANON | termios.ECHO
+    termios.tcsetattr(screen.fd, termios.TCSANOW, mode)
+    screen.shown = ""
+    screen.process.send_signal(signal.SIGCONT)
+    assert shown_row(screen) == number
+    assert choose(screen, "arm") == number
+    assert shown_row(screen) != number
 
 
 def test_sigterm_leaves_the_terminal_and_the_votes_as_they_were(
