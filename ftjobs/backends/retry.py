@@ -75,17 +75,17 @@ def at_most(seconds: float) -> Iterator[None]:
         _most.reset(token)
 
 
-_around: ContextVar[Callable[[BackendError], AbstractContextManager[None]] | None] = ContextVar(
-    "around", default=None
-)
+Enter = Callable[[BackendError, str], AbstractContextManager[None]]
+
+_around: ContextVar[Enter | None] = ContextVar("around", default=None)
 
 
 @contextmanager
-def around_waits(enter: Callable[[BackendError], AbstractContextManager[None]]) -> Iterator[None]:
-    """Inside the block, in this thread, every wait is spent inside `enter(error)`.
+def around_waits(enter: Enter) -> Iterator[None]:
+    """Inside the block, in this thread, every wait is spent inside `enter(error, news)`.
 
-    For callers that have many requests under way: they can let another go first, and send fewer.
-    Waits are theirs to announce.
+    For callers that have many requests under way: they can send fewer.  Waits are theirs to
+    announce, in the words of `news`; it is "" where none is due.
     """
     token = _around.set(enter)
     try:
@@ -142,6 +142,7 @@ class _Trial:
     asked: float = 0.0
     has_spoken: bool = False
     error: BackendError | None = None
+    news: str = ""
 
     def run(self, attempt: Callable[[], T]) -> T:
         return Retrying(
@@ -173,9 +174,11 @@ class _Trial:
     def _rest(self, seconds: float) -> None:
         enter = _around.get()
         if enter is None or self.error is None:
+            if self.news:
+                log.warning("%s", self.news)
             self.policy.sleep(seconds)
             return
-        with enter(self.error):
+        with enter(self.error, self.news):
             self.policy.sleep(seconds)
 
     def _announce(self, state: RetryCallState) -> None:
@@ -183,15 +186,14 @@ class _Trial:
         self.asked += asked
         error = state.outcome.exception() if state.outcome else None
         self.error = error if isinstance(error, BackendError) else None
-        if _around.get() is not None:
-            return
         words = error.message if isinstance(error, BackendError) else error
         waited = self.policy.now() - self.began
         is_news = waited + state.upcoming_sleep > SILENT and not self.has_spoken
+        self.news = ""
         if asked > ANNOUNCED or (asked and is_news):
-            log.warning("%s; asked to wait, going on in %.0f s", words, asked)
+            self.news = f"{words}; asked to wait, going on in {asked:.0f} s"
         elif is_news:
-            log.warning("%s; trying on for up to %.0f s", words, self.policy.total - waited)
+            self.news = f"{words}; trying on for up to {self.policy.total - waited:.0f} s"
         self.has_spoken = self.has_spoken or is_news
 
 

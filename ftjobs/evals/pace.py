@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,10 @@ NEAR = 0.95  # of the width that was refused last: below it, grow fast
 FAST = 0.5  # of a request, for every one that went well: half as many again in a round
 PROBE = 0.1  # the same from there on: services refuse at random too, far below their limit
 TROUBLE = 5.0  # seconds without growth after a failure that is no refusal
+SAID = 60.0  # seconds in which one announcement of a wait is enough
 DEBOUNCE = 0.5  # seconds after a refusal in which others belong to the same episode
+
+log = logging.getLogger("ftjobs")
 
 
 class Turn:
@@ -34,12 +38,13 @@ class Turn:
         return max(0.0, self._now() - self._sent)
 
     @contextmanager
-    def rest(self, error: BackendError) -> Iterator[None]:
-        """Inside the block it waits to be sent again.
+    def rest(self, error: BackendError, news: str = "") -> Iterator[None]:
+        """Inside the block it waits to be sent again; `news` is what there is to say of that.
 
         It keeps its place: what a service has asked to wait for must not be taken by another.
         """
         self._pace.met(error)
+        self._pace.announce(news, error)
         yield
         self._sent = self._now()
 
@@ -64,7 +69,7 @@ class Pace:
         self._most = max(1, most)
         self._width = min(start, float(self._most))
         self._ceiling = float("inf")  # what was refused last
-        self._quiet_until = self._calm_until = float("-inf")
+        self._quiet_until = self._calm_until = self._said_until = float("-inf")
         self._under_way = 0
         self._now = now
         self._free = threading.Condition()
@@ -101,6 +106,14 @@ class Pace:
                 self._ceiling = self._width
                 self._width = max(1.0, self._width * SHRINK)
                 self._quiet_until = now + max(DEBOUNCE, error.retry_after or 0.0)
+
+    def announce(self, news: str, error: BackendError) -> None:
+        """Say why requests wait; one speaks for all that wait with it."""
+        with self._free:
+            if not news or self._now() < self._said_until:
+                return
+            self._said_until = self._now() + max(SAID, error.retry_after or 0.0)
+        log.warning("%s", news)
 
     def _growth(self) -> float:
         if self._ceiling == float("inf"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.backends.retry import PERMANENT, TRANSIENT, RetryPolicy, at_most
+from ftjobs.backends.retry import PERMANENT, TRANSIENT, RetryPolicy, around_waits, at_most
 from ftjobs.errors import (
     BackendError,
     QuotaError,
@@ -216,3 +218,24 @@ def test_a_caller_may_have_less_patience() -> None:
     with at_most(5), pytest.raises(RateLimitError):
         policy(clock).call(limited, on=TRANSIENT)
     assert policy(clock).call(Script([RateLimitError("", retry_after=10)]), on=TRANSIENT) == "done"
+
+
+def test_who_waits_for_many_is_given_the_words(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def enter(_error: BackendError, news: str) -> Iterator[None]:
+        told.append(news)
+        yield
+
+    answers = iter([RateLimitError("slow down", retry_after=after) for after in (1.0, 300.0)])
+
+    def attempt() -> str:
+        for error in answers:
+            raise error
+        return "yes"
+
+    with around_waits(enter):
+        assert RetryPolicy(sleep=lambda _seconds: None).call(attempt, on=TRANSIENT) == "yes"
+    assert told == ["", "slow down; asked to wait, going on in 300 s"]
+    assert not caplog.records

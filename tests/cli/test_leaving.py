@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from click import unstyle
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
@@ -137,11 +140,52 @@ def test_ctrl_c_keeps_what_came(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 def test_a_log_gets_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    seconds = iter([0.0, 1.0, 11.0, 11.0, 12.0, 21.0, 21.0])
-    with meter("Asking", now=lambda: next(seconds)) as move:
-        for done in (100, 150, 160, 200):
+    clock = [0.0]
+    with meter("Asking", now=lambda: clock[0]) as move:
+        for seconds, done in ((1.0, 100), (11.0, 150), (12.0, 160), (21.0, 200)):
+            clock[0] = seconds
             move(done, 400, f"{done} tokens")
     assert capsys.readouterr().err.splitlines() == [
-        "Asking: 150 of 400, 150 tokens, about 55 s left",
-        "Asking: 200 of 400, 200 tokens, about 42 s left",
+        "Asking: 150 of 400, 150 tokens, about 50 s left",
+        "Asking: 200 of 400, 200 tokens, about 40 s left",
     ]
+
+
+class Screen(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def screen_of(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "70")
+    return screen
+
+
+def test_what_an_earlier_run_did_says_nothing_of_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = screen_of(monkeypatch)
+    clock = [0.0]
+    with meter("Asking", now=lambda: clock[0]) as move:
+        move(900, 1000, "$0.10")
+        clock[0] = 10.0
+        move(910, 1000, "$0.11")
+    assert "910/1000  $0.11, about 1 min 30 s left" in screen.getvalue()
+    assert max(map(len, unstyle(screen.getvalue()).splitlines())) < 70
+
+
+def test_a_warning_stands_above_the_bar_and_steers_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = screen_of(monkeypatch)
+    with meter("Asking") as move:
+        move(1, 9, "")
+        logging.getLogger("ftjobs").warning("a service says \x1b[31mred; going on in 100 s")
+    _, warning, again = screen.getvalue().split("\x1b[K", 1)[1].partition("going on in 100 s\n")
+    assert "red" in screen.getvalue()
+    assert "\x1b[31m" not in screen.getvalue()
+    assert warning
+    assert "1/9" in again

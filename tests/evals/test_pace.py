@@ -123,3 +123,13 @@ def test_the_time_of_a_request_is_that_since_it_was_sent_last() -> None:
             clock.time = 10.0
         clock.time = 10.25
         assert turn.seconds == pytest.approx(0.25)
+
+
+def test_one_speaks_for_all_that_wait(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    pace = Pace(9, now=clock)
+    for news, time in (("", 0), ("wait for 90 s", 1), ("wait for 89 s", 2), ("wait again", 95)):
+        clock.time = time
+        with pace.turn() as turn, turn.rest(RateLimitError("slow down", retry_after=90), news):
+            pass
+    assert [record.getMessage() for record in caplog.records] == ["wait for 90 s", "wait again"]
