@@ -147,7 +147,7 @@ def drawn(
         lines = wrap(text, each) if text else []
         if note := side.note(stopped=stopped):
             lines += wrap(note, each)
-        texts.append(lines if most is None else lines[-(most - 1) :])
+        texts.append(lines if most is None else lines[max(len(lines) - most + 1, 0) :])
     yield from abreast([side.name for side in sides], texts, columns)
 
 

@@ -67,8 +67,8 @@ def abreast(names: Sequence[str], texts: Sequence[Sequence[str]], columns: int) 
 
 
 def column_width(count: int, columns: int) -> int:
-    """Columns of each of `count` texts that share a line."""
-    return (columns - 3 * (count - 1)) // count
+    """Columns of each of `count` texts that share a line; 2 where there is no room."""
+    return max((columns - 3 * (count - 1)) // count, 2)
 
 
 def rule(name: str, columns: int) -> str:

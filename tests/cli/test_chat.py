@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import struct
+import termios
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -176,6 +179,13 @@ def test_a_picture_shows_the_end_of_what_came() -> None:
     assert whole[-1].startswith("(stopped)")
 
 
+@pytest.mark.parametrize("columns", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_terminal_with_no_room_gets_a_picture_too(columns: int, most: int) -> None:
+    sides = [side("base", "words and 学習率 " * 9), side("tuned", "")]
+    assert len(list(drawn(sides, columns, most=most))) <= most
+
+
 def test_a_picture_of_a_long_answer_is_cheap() -> None:
     sides = [side("base", "word " * 200_000), side("tuned", "学" * 1_000_000)]
     began = time.process_time()
@@ -224,6 +234,20 @@ def test_ctrl_c_stops_the_answers_and_not_the_conversation(terminal: Open) -> No
     screen.read_until_prompt()
     screen.type("/exit\n")
     assert screen.wait() == 0
+    assert "Traceback" not in screen.shown
+
+
+def test_a_terminal_may_shrink_to_nothing_while_answers_come(terminal: Open) -> None:
+    screen = terminal("1", *BOTH)
+    screen.read_until_prompt()
+    screen.type("hang\n")
+    screen.read_until("│ turns=1")
+    for size in ((24, 4), (1, 1), (24, 80)):
+        fcntl.ioctl(screen.fd, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        screen.shown = ""
+        time.sleep(0.3)  # some pictures
+    screen.type("\x03")
+    screen.read_until(f"{' ' * 38} │ (stopped)")
     assert "Traceback" not in screen.shown
 
 
