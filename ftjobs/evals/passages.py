@@ -67,24 +67,30 @@ def read_passages(
     """
     place = Path(place)
     found: list[Passage] = []
-    files = size = 0
+    files = size = text = 0  # compressed, a file of few bytes may hold very many
     others = {path.resolve() for path in leave_out} if place.is_dir() else set()
     for path, name in _files(place):
         if path.resolve() in others:
             continue
-        size += stamp_of(path)[0]
-        if size > MOST_BYTES:
-            raise ConfigError(
-                f"{place}: more than {MOST_BYTES // 2**20} MiB of documents",
-                hint="Give a folder with only what the questions are about.",
-            )
-        passages = _passages(path, name)
-        files += bool(passages)
-        found += passages
+        _require_little(place, size := size + stamp_of(path)[0])
+        before = len(found)
+        for passage in _passages(path, name):
+            found.append(passage)
+            text += len(passage.text)
+            _require_little(place, text)
+        files += len(found) > before
     if not found:
         kinds = ", ".join(ENDINGS)
         raise ConfigError(f"{place}: no document with a text in it", hint=f"Read are {kinds}.")
     return found, files
+
+
+def _require_little(place: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise ConfigError(
+            f"{place}: more than {MOST_BYTES // 2**20} MiB of documents",
+            hint="Give a folder with only what the questions are about.",
+        )
 
 
 def _files(place: Path) -> Iterator[tuple[Path, str]]:
@@ -123,20 +129,21 @@ def _printable(name: str) -> str:
 # --- kinds of documents -----------------------------------------------------------------------
 
 
-def _passages(path: Path, name: str) -> list[Passage]:
+def _passages(path: Path, name: str) -> Iterator[Passage]:
     if path.suffix.lower() == ".jsonl":
-        return list(_rows(path, name))
+        yield from _rows(path, name)
+        return
     with readable(path):
         data = path.read_bytes()
     if b"\0" in data:
-        return []
+        return
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8", hint="Save it as UTF-8, or leave it out.") from None
     if path.suffix.lower() in (".html", ".htm"):
         text = text_of_page(text)
-    return [Passage(name, piece) for piece in cut(text)]
+    yield from (Passage(name, piece) for piece in cut(text))
 
 
 def _rows(path: Path, name: str) -> Iterator[Passage]:

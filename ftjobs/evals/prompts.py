@@ -182,11 +182,11 @@ def _json(line: bytes) -> Mapping[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):  # which of the two is meant?
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise WrongRow(f"the key {twice!r} is given twice", "")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:  # which of the two is meant?
+            raise WrongRow(f"the key {key[:40]!r} is given twice", "")
+        found[key] = value
     return found
 
 

@@ -1,3 +1,5 @@
+import gzip
+import json
 import math
 import os
 import re
@@ -226,6 +228,10 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(passages, "MOST_BYTES", 2**20)
     with pytest.raises(ConfigError, match="more than 1 MiB"):
         read_passages(place)
+    row = json.dumps({"text": "x" * 400_000}) + "\n"
+    packed = folder(tmp_path / "packed", {"a.jsonl": gzip.compress(row.encode() * 3)})
+    with pytest.raises(ConfigError, match="more than 1 MiB"):
+        read_passages(packed)
     monkeypatch.setattr(passages, "MOST_FILES", 2)
     with pytest.raises(ConfigError, match="more than 2 documents"):
         read_passages(place)

@@ -80,7 +80,7 @@ def test_places_are_filled(text: str, rendered: str) -> None:
 )
 def test_a_place_that_does_not_end_is_refused(text: str) -> None:
     """A model would be asked to judge the words "{{ item.label", and would."""
-    with pytest.raises(ConfigError, match="^reference: .* begins a place that does not end"):
+    with pytest.raises(ConfigError, match=r"^reference: .* begins a place that does not end"):
         Template.read(text, "reference")
 
 
