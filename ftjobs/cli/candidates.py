@@ -219,6 +219,12 @@ def compared(
     )
     if not evaluation.graders:
         names = tuple(_default_graders(prompts, evaluation))
+        if wants_verdict and not names:  # before anything is spent on answers that nobody can grade
+            raise ConfigError(
+                "no prompt says which answer is expected",
+                hint='Give each an "expected", name a model that judges (--judge MODEL), or ask for '
+                "the answers alone: --gate none.",
+            )
         evaluation = evaluation.model_copy(update={"graders": names})
     judge = spec.judge_of(evaluation, open=opened)
     return app.client.compare(

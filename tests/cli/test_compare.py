@@ -74,6 +74,18 @@ def test_a_candidate_that_is_worse_fails(run: Run, write: Write) -> None:
     assert done.out.startswith("FAIL")
 
 
+def test_prompts_without_answers_are_refused_before_anything_is_spent(
+    run: Run, tmp_path: Path
+) -> None:
+    """Such as a table whose column is called something else."""
+    (tmp_path / "p.csv").write_text("question,gold\nq1,Q1\n", "utf-8")
+    done = run("compare", str(tmp_path / "p.csv"), "--base", "fake-base", "--tuned", "half")
+    assert done.code == 2
+    assert "no prompt says which answer is expected" in done.err
+    assert "--judge MODEL" in done.err
+    assert "Answers wanted" not in done.err
+
+
 def test_too_little_evidence_has_a_code_of_its_own(run: Run, write: Write) -> None:
     done = run("compare", write(count=3), "--base", "fake-base", "--tuned", "half")
     assert done.code == 7
@@ -97,7 +109,7 @@ def test_rows_that_nobody_can_grade_pass_no_gate(run: Run, tmp_path: Path) -> No
     bare = json.dumps({"messages": [{"role": "user", "content": "q1"}]})
     (tmp_path / "bare.jsonl").write_text(bare + "\n", "utf-8")
     words = ("compare", "bare.jsonl", "--base", "fake-base", "--tuned", "half")
-    assert run(*words).code == 7
+    assert run(*words, "--grader", "exact").code == 7
     done = run(*words, "--gate", "none")
     assert done.code == 0
     assert "Q1" in done.out
