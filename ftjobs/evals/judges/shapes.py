@@ -208,4 +208,5 @@ def shape_of(value: Mapping[str, Any], where: str) -> Shape:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{where}: {kind}: {place}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(": ".join(filter(None, (where, kind, place, message)))) from None

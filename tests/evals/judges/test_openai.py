@@ -431,7 +431,7 @@ def test_a_file_that_holds_none_is_an_error(content: bytes, message: str, tmp_pa
         ({**ALIKE, "pass_threshold": "high"}, "pass_threshold"),
         (SCORE, "the grader style asks a model, and there is no judge"),
         (LABEL, "the grader tone asks a model, and there is no judge"),
-        ({**SCORE, "range": [1, 0]}, "range is two numbers that rise"),
+        ({**SCORE, "range": [1, 0]}, "the grader: score_model: range is two numbers that rise"),
         ({**SCORE, "range": [0, 1, 2]}, "score_model: range"),
         ({**SCORE, "input": []}, "score_model: input"),
         ({**SCORE, "sampling_params": {"temperature": 9}}, "sampling_params.temperature"),
