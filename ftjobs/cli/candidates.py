@@ -222,8 +222,8 @@ def compared(
         if wants_verdict and not names:  # before anything is spent on answers that nobody can grade
             raise ConfigError(
                 "no prompt says which answer is expected",
-                hint='Give each an "expected", name a model that judges (--judge MODEL), or ask for '
-                "the answers alone: --gate none.",
+                hint='Give each an "expected", name a model that judges (--judge MODEL), '
+                "or ask for the answers alone: --gate none.",
             )
         evaluation = evaluation.model_copy(update={"graders": names})
     judge = spec.judge_of(evaluation, open=opened)
