@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ftjobs.errors import ConfigError
 from ftjobs.evals.arms import Arm
 from ftjobs.evals.graders.base import Grader, PairGrader
 from ftjobs.evals.result import ArmSummary, Contrast, Gate, Kind, Row, Verdict
 from ftjobs.evals.wording import verdict_sentence
 
 __all__ = ["contrasts_of", "verdict_of"]
+
+MOST_MISSING = 0.1
+"""Share of rows without both scores beyond which they could decide the verdict."""
 
 
 def contrasts_of(
@@ -140,25 +142,21 @@ def verdict_of(
     gate: Gate,
     *,
     confidence: float,
-    is_whole: bool,
+    missing: Mapping[str, float],
 ) -> Verdict | None:
-    """What the gate says of the second arm; None where nothing could be graded.
+    """What the gate says of the second arm; None where its grader could score nothing.
 
-    Where `is_whole` is False, so many answers are missing that they could have decided otherwise:
-    the verdict is inconclusive.
-
-    Raises:
-        ConfigError: the gate names a grader that scored nothing.
+    `missing` is the share of rows that lack an answer or a score, by grader.  Where it is large,
+    they could have decided otherwise: the verdict is inconclusive.
     """
     from ftjobs.evals.statistics import decide
 
     own = [each for each in contrasts if each.set == "" and each.arm == arms[1].name]
     deciding = [each for each in own if gate.grader in (None, each.grader)]
     if not deciding:
-        if gate.grader is not None:
-            raise ConfigError(f"the gate's grader {gate.grader!r} could score no row of both arms")
         return None
     contrast = deciding[0]
+    is_whole = missing[contrast.grader] <= MOST_MISSING
     word = decide(contrast.low, contrast.high, gate) if is_whole else "inconclusive"
     return Verdict(
         word=word,

@@ -6,7 +6,7 @@ compare(prompts, [Arm("base", …), Arm("tuned", …)], graders=[graders.exact()
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
@@ -16,6 +16,7 @@ from ftjobs.evals.arms import GREEDY, Arm, Question
 from ftjobs.evals.asking import Asker, cost_of
 from ftjobs.evals.contrasts import contrasts_of, verdict_of
 from ftjobs.evals.graders.base import Biased, Grader, Item, Pair, PairGrader, Reports
+from ftjobs.evals.missing import missing_share, missing_warnings
 from ftjobs.evals.overfitting import findings
 from ftjobs.evals.prompts import Prompt
 from ftjobs.evals.result import (
@@ -37,9 +38,6 @@ __all__ = ["GREEDY", "compare"]
 
 DISAGREEMENT = 0.2
 """Share of rows that are taken to come out differently, before anything is known."""
-
-MOST_MISSING = 0.1
-"""Share of rows without both answers beyond which they could decide the verdict."""
 
 
 def compare(
@@ -80,19 +78,21 @@ def compare(
         BackendError: a model cannot be asked at all; see `Asker`, which raises more.
     """
     graders = (grading.exact(),) if graders is None else tuple(graders)
-    tasks = _tasks(prompts, sets or {})
-    _check(tasks, arms, graders, samples, gate)
+    sets = sets or {}
+    tasks = _tasks(prompts, sets)
+    _check(tasks, sets, arms, graders, samples, gate)
     ask = Asker() if ask is None else ask
     _announce(tasks, arms, samples, confidence, ask, say)
     answers = _answers(tasks, arms, samples, ask)
     rows = _graded(tasks, arms, graders, answers, ask)
     found = contrasts_of(rows, arms, graders, confidence=confidence, seed=seed)
     summaries = tuple(_summary(arm, rows, ask) for arm in arms)
-    warnings = [*_missing(rows), *findings(rows, found, confidence)]
+    names = [arm.name for arm in arms]
+    warnings = [*missing_warnings(rows, graders, names), *findings(rows, found, confidence)]
     decided = None
     if gate is not None:
-        is_whole = _missing_share(rows, arms[0].name, arms[1].name) <= MOST_MISSING
-        decided = verdict_of(found, summaries, gate, confidence=confidence, is_whole=is_whole)
+        missing = {g.name: missing_share(rows, g, (names[0], names[1])) for g in graders}
+        decided = verdict_of(found, summaries, gate, confidence=confidence, missing=missing)
     return Comparison(
         created=int(now()),
         confidence=confidence,
@@ -128,6 +128,7 @@ def _tasks(prompts: Iterable[Prompt], sets: Mapping[str, Iterable[Prompt]]) -> l
 
 def _check(
     tasks: Sequence[_Task],
+    sets: Collection[str],
     arms: Sequence[Arm],
     graders: Sequence[Grader | PairGrader],
     samples: int,
@@ -137,6 +138,8 @@ def _check(
         raise ConfigError("there is no prompt to compare on")
     if len(arms) < 2:
         raise ConfigError("a comparison takes two arms at least: a baseline and a candidate")
+    if "" in sets:
+        raise ConfigError("a set has no name", hint="Name it: --set NAME=FILE.")
     _require_unique("arms", [arm.name for arm in arms])
     _require_unique("graders", [grader.name for grader in graders])
     if gate is not None and gate.grader is not None:
@@ -354,21 +357,6 @@ def _latency(seconds: Sequence[float]) -> tuple[float, float] | None:
     if len(seconds) < 2:
         return (seconds[0], seconds[0]) if seconds else None
     return median(seconds), quantiles(seconds, n=20, method="inclusive")[-1]
-
-
-def _missing(rows: Sequence[Row]) -> Iterator[str]:
-    failed = [a.failure for row in rows for each in row.answers.values() for a in each if a.failure]
-    if failed:
-        yield (
-            f"answers that could not be had: {len(failed):,}, whose rows are left out; the first: "
-            f"{failed[0]}. Run it again to ask only for those"
-        )
-
-
-def _missing_share(rows: Sequence[Row], *arms: str) -> float:
-    own = [row for row in rows if row.set == ""]
-    lacking = sum(any(a.failure for arm in arms for a in row.answers[arm]) for row in own)
-    return lacking / len(own)
 
 
 def _biases(

@@ -17,6 +17,8 @@ from ftjobs.evals.asking import Asker
 from ftjobs.evals.cache import AnswerCache
 from ftjobs.evals.graders import chrf, exact
 from ftjobs.evals.graders.base import Function
+from ftjobs.evals.judges.base import JudgeModel
+from ftjobs.evals.judges.pairwise import pairwise
 from ftjobs.evals.result import Answer
 from ftjobs.schema import ChatMessage, Sampling
 
@@ -198,6 +200,48 @@ def test_many_missing_answers_leave_the_verdict_open() -> None:
     assert verdict.word == "inconclusive"
 
 
+class Judges(Models):
+    """`judge` refuses to judge the first `refused` questions, and likes the right answer."""
+
+    def __init__(self, refused: int) -> None:
+        self.refused = refused
+        super().__init__(right=100)
+        self.judge = JudgeModel(FakeBackend(models=("judge",), answers=self._judge), "judge")
+
+    def _judge(self, model: str, messages: Sequence[ChatMessage]) -> str:
+        text = str(messages[-1].content)
+        if any(f"q{i}\n" in text for i in range(self.refused)):
+            return "I would rather not."
+        return f'{{"winner": "{"A" if text.rindex("Q") < text.index("no idea") else "B"}"}}'
+
+
+@pytest.mark.parametrize(("refused", "word"), [(2, "pass"), (20, "inconclusive")])
+@pytest.mark.parametrize("expected", [True, False])
+def test_rows_that_a_judge_refuses_are_said_and_may_leave_the_verdict_open(
+    refused: int, word: str, expected: bool
+) -> None:
+    backend = Judges(refused)
+    asked = prompts(60) if expected else [Prompt(p.messages) for p in prompts(60)]
+    result = compare(asked, two(backend), graders=[pairwise(backend.judge)])
+    assert result.contrasts[0].n == 60 - refused
+    assert any(w.startswith(f"pairwise could not grade {refused} of 60") for w in result.warnings)
+    assert result.verdict is not None
+    assert result.verdict.word == word
+
+
+def test_a_grader_of_one_arm_alone_leaves_the_verdict_open() -> None:
+    only = Function("only", lambda answer, _p: None if answer.text == "no idea" else 1.0)
+    result = compare(prompts(60), two(Models(right=30, base=60)), graders=[only])
+    assert result.verdict is not None
+    assert result.verdict.word == "inconclusive"
+    assert "only could not grade 30 of 60 rows of tuned" in result.warnings[0]
+
+
+def test_a_gate_whose_grader_scored_nothing_has_no_verdict() -> None:
+    bare = [Prompt(prompt.messages) for prompt in prompts(4)]
+    assert compare(bare, two(Models()), gate=Gate(grader="exact")).verdict is None
+
+
 def test_a_second_run_asks_nobody_and_finds_the_same(cache: AnswerCache) -> None:
     backend = Models()
     first, second = (
@@ -276,10 +320,11 @@ def wrong(backend: FakeBackend) -> list[tuple[list[Prompt], list[Arm], dict[str,
         (prompts(1), [base, base], {}, "two arms share a name"),
         (prompts(1), [base, tuned], {"graders": [exact(), exact()]}, "two graders share a name"),
         (prompts(1), [base, tuned], {"samples": 2}, "at temperature 0"),
+        (prompts(1), [base, tuned], {"sets": {"": prompts(2)}}, "a set has no name"),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_what_cannot_be_compared_is_refused_before_anything_is_asked(number: int) -> None:
     backend = Models()
     asked, arms, how, words = wrong(backend)[number]
