@@ -190,6 +190,6 @@ def power_sentence(
         return f"{rows} {verb} no difference at all: more are needed"
     level = f"power {power:g}, α = {f'{1 - confidence:.4g}'.removeprefix('0')}"
     found = f"{rows} {verb} a difference of {_least(detectable, unit)} or more ({level})"
-    if disagreement is None:
+    if disagreement is None or detectable > disagreement:  # then at least so many rows differ
         return found
     return f"{found}, if {disagreement * 100:g} % of them come out differently"
