@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ftjobs.cli.meter import meter
 from ftjobs.cli.plan import Dollars, spare
 from ftjobs.cli.show import can_redraw, clean_line, emit, say, span
 from ftjobs.errors import ExitCode
+from ftjobs.jobs.evaluation import READING
 from ftjobs.jobs.fields import build
 from ftjobs.schema import Sampling
 
@@ -159,9 +160,17 @@ def command(
     return ExitCode.INCONCLUSIVE if wants_verdict else ExitCode.OK
 
 
-def _files(evaluation: Evaluation) -> list[Path]:
-    own = [*evaluation.sets.values()]
-    return own if evaluation.prompts is None else [evaluation.prompts, *own]
+def _files(evaluation: Evaluation) -> Iterator[Path]:
+    """What is read, file by file."""
+    judge = evaluation.judge
+    named = [evaluation.prompts, judge.rubric if judge else None, *evaluation.sets.values()]
+    for arm in evaluation.arms.values():
+        named += [arm.examples, arm.answers, arm.documents]
+    for name, _, argument in (text.partition(":") for text in evaluation.graders):
+        if argument and name in READING:
+            named.append(Path(argument.partition("#")[0] if name == "openai" else argument))
+    for path in filter(None, named):
+        yield from path.rglob("*") if path.is_dir() else (path,)
 
 
 def _spent(usd: float | None) -> str:

@@ -128,7 +128,7 @@ def command(
 def spare(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     """Refuse an output that would take the place of what the command reads."""
     for read, output in product(inputs, outputs):
-        if output.exists() and output.samefile(read):
+        if output.exists() and read.exists() and output.samefile(read):
             raise click.BadParameter(f"{output} is what is read here", param_hint="--output")
 
 

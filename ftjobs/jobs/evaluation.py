@@ -30,6 +30,7 @@ from ftjobs.jobs.tables import Source, Table, found, listed
 from ftjobs.schema import Sampling
 
 __all__ = [
+    "READING",
     "ArmTable",
     "ComparisonFile",
     "Evaluation",

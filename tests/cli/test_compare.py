@@ -226,6 +226,28 @@ def test_what_could_not_be_written_is_refused_first(
     assert run("compare", "own.json", *words[2:], "own.json").code == 2
 
 
+def test_no_report_takes_the_place_of_what_is_read(run: Run, write: Write, tmp_path: Path) -> None:
+    write()
+    (tmp_path / "docs").mkdir()
+    read = ("rubric.md", "schema.json", "docs/facts.md")
+    for name in read:
+        (tmp_path / name).write_text("{}", "utf-8")
+    (tmp_path / "compare.toml").write_text(
+        '[evaluation]\nbase = "fake-base"\ntuned = "half"\nprompts = "prompts.jsonl"\n'
+        'graders = ["json-schema:schema.json"]\n[evaluation.arms.rag]\ndocuments = "docs"\n'
+        '[evaluation.judge]\nmodel = "fake-judge"\nrubric = "rubric.md"\n',
+        "utf-8",
+    )
+    for name in read:
+        done = run("compare", "compare.toml", "-o", name)
+        assert done.code == 2
+        assert "is what is read here" in done.err
+        assert (tmp_path / name).read_text("utf-8") == "{}"
+    words = ("compare", "prompts.jsonl", "--base", "fake-base", "--tuned", "half", "--judge")
+    done = run(*words, "fake-judge", "--grader", "judge:rubric.md", "-o", "rubric.md")
+    assert done.code == 2
+
+
 def test_on_githubs_runner_the_step_is_told(
     run: Run, write: Write, tuned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
