@@ -31,6 +31,7 @@ from ftjobs.evals.arms import Price, Question
 from ftjobs.evals.cache import AnswerCache, key_of
 from ftjobs.evals.pace import Pace, Turn
 from ftjobs.evals.pool import pooled
+from ftjobs.evals.promptrow import text_in
 from ftjobs.evals.result import Answer
 from ftjobs.jobs.patience import Patience
 from ftjobs.jobs.watch import PASSING
@@ -291,9 +292,8 @@ def _answer(completion: Completion, question: Question, seconds: float | None) -
         raise ServiceError(f"{question.backend.name} answered without an answer")
     first = min(completion.choices, key=lambda choice: choice.index)
     calls = [dict(call) for call in first.message.tool_calls or ()]
-    content = first.message.content
     return Answer(
-        text=_utf8(content if isinstance(content, str) else ""),
+        text=_utf8(text_in(first.message)),  # some services answer in parts
         finish_reason=first.finish_reason,
         tool_calls=json.loads(_utf8(json.dumps(calls, ensure_ascii=False))),
         usage=_counted(completion.usage),

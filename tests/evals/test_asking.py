@@ -181,6 +181,18 @@ def test_an_answer_that_no_file_can_hold_is_kept(cache: AnswerCache) -> None:
     assert ask([question(backend, 1)])[0].text == "half ? of a pair"
 
 
+def test_an_answer_in_parts_is_one_text() -> None:
+    class InParts(FakeBackend):
+        def complete(self, model, messages, *, sampling=SHORT, tools=()):  # type: ignore[no-untyped-def]
+            answer = super().complete(model, messages, sampling=sampling)
+            parts = ({"type": "text", "text": "an "}, {"type": "text", "text": "answer"})
+            message = ChatMessage(role="assistant", content=parts)
+            choice = answer.choices[0].model_copy(update={"message": message})
+            return answer.model_copy(update={"choices": (choice,)})
+
+    assert Asker()([question(InParts(), 1)])[0].text == "an answer"
+
+
 # --- failures -----------------------------------------------------------------------------------
 
 
