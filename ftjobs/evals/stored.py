@@ -15,7 +15,7 @@ from typing import Any
 from ftjobs.disk import readable, stamp_of
 from ftjobs.errors import ConfigError, DatasetError
 from ftjobs.evals.answers import HEAD, StoredAnswer, prompt_id, read_answers
-from ftjobs.evals.promptrow import WrongRow, prompt_of, without_system
+from ftjobs.evals.promptrow import ANSWERS, WrongRow, prompt_of, without_system
 from ftjobs.evals.prompts import rows_in
 from ftjobs.evals.result import Answer
 from ftjobs.schema import ChatMessage, Sampling
@@ -150,9 +150,11 @@ def _answer(stored: StoredAnswer) -> Answer:
 def _plain(path: Path) -> list[Said]:
     said: list[Said] = []
     count: dict[str, int] = {}
-    for line, row in rows_in(path):
+    rows = list(rows_in(path))
+    own = any("answer" in row for _, row in rows if not isinstance(row, WrongRow))
+    for line, row in rows:
         try:
-            messages, answer = _line(row)
+            messages, answer = _line(row, own=own)
         except WrongRow as wrong:
             raise DatasetError(
                 f"{path}:{line}: {wrong.args[0]}",
@@ -166,15 +168,23 @@ def _plain(path: Path) -> list[Said]:
     return said
 
 
-def _line(row: Mapping[str, Any] | WrongRow) -> tuple[Sequence[ChatMessage], Answer]:
-    """What was asked, and the answer: `answer` wins over what was expected."""
+def _line(row: Mapping[str, Any] | WrongRow, *, own: bool) -> tuple[Sequence[ChatMessage], Answer]:
+    """What was asked, and the answer: `answer` where the file has one of its `own`.
+
+    What is expected never stands in for an answer that is missing: it would score full marks.
+    """
     if isinstance(row, WrongRow):
         raise row
     if row.get("object") == "stored.answer":
         raise WrongRow("an answer of ftjobs rescue, but not as it was written", "")
-    if isinstance(row.get("answer"), str):
-        row = {**row, "expected": row["answer"]}
-        row.pop("answer")
+    if own:
+        if row.get("answer") is None and not row.get("calls"):
+            raise WrongRow("there is no answer", "/answer")
+        row = {key: value for key, value in row.items() if key == "answer" or key not in ANSWERS}
+    elif "expected" in row and (other := next((name for name in ANSWERS[1:] if name in row), "")):
+        raise WrongRow(
+            f"expected and {other}: call the one that was given answer, and drop the other", ""
+        )
     prompt = prompt_of(row)
     if prompt.expected is None and not prompt.calls:
         raise WrongRow("there is no answer", "/answer")

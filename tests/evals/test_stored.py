@@ -114,6 +114,13 @@ def test_answers_drawn_in_several_ways_have_to_be_told_apart(
     [
         ('{"prompt": "q"}\n', "a.jsonl:1: there is no answer"),
         ('{"prompt": "q", "answer": "a"}\n{"answer": "a"}\n', "a.jsonl:2: messages is a list"),
+        ('{"prompt": "q", "answer": null, "expected": "e"}\n', "a.jsonl:1: there is no answer"),
+        ('{"prompt": "q", "answer": 7, "expected": "e"}\n', "a.jsonl:1: answer is a text"),
+        (
+            '{"prompt": "q", "answer": "a"}\n{"prompt": "r", "expected": "e"}\n',
+            "a.jsonl:2: there is no answer",
+        ),
+        ('{"prompt": "q", "output": "a", "expected": "e"}\n', "a.jsonl:1: expected and output"),
         ("x\n", "a.jsonl:1: not JSON"),
         ("", "holds no answer"),
         ('{"object":"stored.answer","prompt":"q"}', "not as it was written"),
@@ -124,6 +131,13 @@ def test_files_that_hold_no_answers(tmp_path: Path, text: str, words: str) -> No
     path = tmp_path / "a.jsonl"
     path.write_text(text, "utf-8")
     with pytest.raises((DatasetError, ConfigError), match=words):
+        Stored.read(path)
+
+
+def test_a_cell_without_an_answer_is_not_taken_for_the_expected_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,expected,answer\nq,gold,mine\nr,gold,\n", "utf-8")
+    with pytest.raises(DatasetError, match=r"a\.csv:3: there is no answer"):
         Stored.read(path)
 
 
