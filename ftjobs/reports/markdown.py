@@ -6,12 +6,28 @@ addresses alone: a backslash before `@` is gone before mentions are looked for.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ftjobs.reports.cells import clean
 
-__all__ = ["code", "escaped", "fitting", "one_line", "table"]
+__all__ = [
+    "COMMENT_BYTES",
+    "SUMMARY_BYTES",
+    "code",
+    "escaped",
+    "fitting",
+    "marker",
+    "one_line",
+    "table",
+]
+
+SUMMARY_BYTES = 2**20
+"""The largest summary of a step; GitHub refuses a larger one as a whole."""
+
+COMMENT_BYTES = 65_536
+"""GitHub takes as many characters of a comment; as many bytes are never more."""
 
 LONGEST = 1_000
 """Characters of a quotation; the rest is cut."""
@@ -67,3 +83,11 @@ def fitting(lines: Iterable[str], most: int) -> Iterator[str]:
             return
         room -= size
         yield line + "\n"
+
+
+def marker(kind: str, keys: Sequence[str]) -> str:
+    """A hidden line that finds a comment again; keys that could end it are hashed."""
+    joined = keys[0] if len(keys) == 1 else "\n".join(keys)
+    if not (joined.isascii() and joined.replace("-", "").isalnum()) or "--" in joined:
+        joined = hashlib.sha256(joined.encode(errors="replace")).hexdigest()[:32]
+    return f"<!-- ftjobs {kind} {joined} -->"

@@ -332,6 +332,7 @@ SCHEMA = etree.XMLSchema(
   <xs:complexType name="testcase">
     <xs:choice minOccurs="0">
       <xs:element name="skipped" type="skipped"/><xs:element name="failure" type="failure"/>
+      <xs:element name="error" type="failure"/>
     </xs:choice>
     <xs:attribute name="name" type="xs:token" use="required"/>
     <xs:attribute name="classname" type="xs:token" use="required"/>

@@ -15,9 +15,10 @@ from ftjobs.reports.actions import MOST_ANNOTATIONS
 from ftjobs.reports.ci._github import outputs, workflow_commands
 from ftjobs.reports.ci._json import json
 from ftjobs.reports.ci._junit import junit
-from ftjobs.reports.ci._markdown import COMMENT_BYTES, SUMMARY_BYTES, comment, summary
+from ftjobs.reports.ci._markdown import comment, summary
 from ftjobs.reports.ci._outcome import Outcome, Point, Verdict
 from ftjobs.reports.ci._plan import plan_comment
+from ftjobs.reports.markdown import COMMENT_BYTES, SUMMARY_BYTES
 
 __all__ = [
     "COMMENT_BYTES",

@@ -5,19 +5,19 @@ Whatever a service or a model said stands in code spans (`ftjobs.reports.markdow
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from ftjobs.backends.failures import Failure
 from ftjobs.reports.ci._outcome import Outcome, number
-from ftjobs.reports.markdown import code, fitting, table
-
-SUMMARY_BYTES = 2**20
-"""The largest summary of a step; GitHub refuses a larger one as a whole."""
-
-COMMENT_BYTES = 65_536
-"""GitHub takes as many characters of a comment; as many bytes are never more."""
+from ftjobs.reports.markdown import (
+    COMMENT_BYTES,
+    SUMMARY_BYTES,
+    code,
+    fitting,
+    marker,
+    table,
+)
 
 POINTS = 50
 """Checkpoints that are listed; the last ones."""
@@ -38,14 +38,6 @@ def comment(outcomes: Sequence[Outcome]) -> str:
     """
     keys = [outcome.identity or outcome.job.id for outcome in outcomes]
     return "".join(fitting(chain([marker("job", keys)], _body(outcomes)), COMMENT_BYTES))
-
-
-def marker(kind: str, keys: Sequence[str]) -> str:
-    """A hidden line that finds a comment again; keys that could end it are hashed."""
-    joined = keys[0] if len(keys) == 1 else "\n".join(keys)
-    if not (joined.isascii() and joined.replace("-", "").isalnum()) or "--" in joined:
-        joined = hashlib.sha256(joined.encode(errors="replace")).hexdigest()[:32]
-    return f"<!-- ftjobs {kind} {joined} -->"
 
 
 def _body(outcomes: Sequence[Outcome]) -> Iterator[str]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ftjobs.reports.ci._markdown import COMMENT_BYTES, marker
 from ftjobs.reports.ci._outcome import money
-from ftjobs.reports.markdown import code, fitting, table
+from ftjobs.reports.markdown import COMMENT_BYTES, code, fitting, marker, table
 from ftjobs.reports.words import many
 
 if TYPE_CHECKING:

@@ -10,12 +10,18 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ftjobs.evals.result import Comparison
-from ftjobs.reports.ci import COMMENT_BYTES, SUMMARY_BYTES
-from ftjobs.reports.ci._markdown import marker
 from ftjobs.reports.comparison import _numbers as numbers
 from ftjobs.reports.comparison import _words as words
 from ftjobs.reports.comparison._changes import Change, candidate, changes
-from ftjobs.reports.markdown import code, escaped, fitting, table
+from ftjobs.reports.markdown import (
+    COMMENT_BYTES,
+    SUMMARY_BYTES,
+    code,
+    escaped,
+    fitting,
+    marker,
+    table,
+)
 from ftjobs.reports.words import many
 
 __all__ = ["markdown", "summary"]

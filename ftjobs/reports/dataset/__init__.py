@@ -14,7 +14,7 @@ All of them show places and messages, never the text of an example.
 """
 
 from ftjobs.reports.dataset._fix import fixes
-from ftjobs.reports.dataset._github import SUMMARY_BYTES, github, summary
+from ftjobs.reports.dataset._github import github, summary
 from ftjobs.reports.dataset._html import html
 from ftjobs.reports.dataset._jsonl import jsonl
 from ftjobs.reports.dataset._plain import plain
@@ -22,6 +22,7 @@ from ftjobs.reports.dataset._rule import explanation, repairs, severity, visible
 from ftjobs.reports.dataset._sarif import sarif
 from ftjobs.reports.dataset._text import text
 from ftjobs.reports.dataset._words import Roots, listed, many, verdict
+from ftjobs.reports.markdown import SUMMARY_BYTES
 
 __all__ = [
     "SUMMARY_BYTES",

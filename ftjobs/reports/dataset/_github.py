@@ -1,8 +1,4 @@
-"""GitHub Actions: workflow commands, which become annotations, and the summary of a step.
-
-Escaping as the toolkit documents it (`@actions/core`): a message holds no `%`, carriage return or
-line feed as it is, a property neither these nor `:` and `,`.
-"""
+"""GitHub Actions: workflow commands, which become annotations, and the summary of a step."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ftjobs.data import Report
 from ftjobs.data.rules import RULES, Severity
+from ftjobs.reports.actions import MOST_ANNOTATIONS, command
 from ftjobs.reports.dataset._words import (
     Group,
     Roots,
@@ -22,14 +19,8 @@ from ftjobs.reports.dataset._words import (
     place,
     verdict,
 )
-from ftjobs.reports.markdown import escaped, fitting
+from ftjobs.reports.markdown import SUMMARY_BYTES, escaped, fitting
 from ftjobs.schema import Issue
-
-MOST_ANNOTATIONS = 10
-"""Annotations of each level that GitHub shows of a step; the rest is dropped without a word."""
-
-SUMMARY_BYTES = 2**20
-"""The largest summary of a step; a larger one is refused as a whole."""
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 
@@ -40,7 +31,7 @@ def github(reports: Sequence[Report], *, roots: Roots, problems: Sequence[str] =
     Every code is annotated once before any is twice.  Paths are relative to `roots.root`.
     `problems` say why files could not be checked.
     """
-    lines = [f"::error title=ftjobs::{_data(problem)}" for problem in problems]
+    lines = [command("error", one_line(problem), title="ftjobs") for problem in problems]
     left_out = []
     for severity, level in _LEVELS.items():
         room = MOST_ANNOTATIONS - (len(lines) if severity == "error" else 0)
@@ -83,17 +74,8 @@ def _annotation(issue: Issue, level: str, roots: Roots) -> str:
         "col": issue.column,
         "title": f"{issue.code} {RULES[issue.code].title}",
     }
-    given = ",".join(f"{k}={_property(str(v))}" for k, v in properties.items() if v is not None)
-    said = "%0A".join(_data(words) for words in (issue.message, issue.hint) if words)
-    return f"::{level} {given}::{said}"
-
-
-def _data(text: str) -> str:
-    return one_line(text).replace("%", "%25")  # one line holds no line end that would need it
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    said = (one_line(words) for words in (issue.message, issue.hint) if words)
+    return command(level, "\n".join(said), **properties)
 
 
 def summary(reports: Sequence[Report], *, most_bytes: int = SUMMARY_BYTES) -> str:

@@ -14,10 +14,13 @@ from ftjobs.evals.result import Comparison
 from ftjobs.reports.comparison import junit
 from tests.reports.comparison import sample
 from tests.reports.comparison.shop import shop
+from tests.reports.test_ci import SCHEMA
 
 
 def parsed(found: Comparison) -> Any:
-    return etree.fromstring(junit(found).encode())
+    root = etree.fromstring(junit(found).encode())
+    SCHEMA.assertValid(root)
+    return root
 
 
 def with_word(word: str) -> Comparison:
