@@ -152,11 +152,16 @@ def _tables(evaluation: Evaluation) -> dict[str, ArmTable]:
 
 
 def _like(first: ArmTable, table: ArmTable) -> ArmTable:
-    """An arm that names no model: the baseline's, where the baseline is, at its price."""
+    """An arm that names no model: the baseline's, where the baseline is, at its price.
+
+    At another service the price is another, and unknown.
+    """
     if table.model is not None or table.answers is not None:
         return table
-    own = {"backend": table.backend or first.backend, "price": table.price or first.price}
-    return table.model_copy(update={"model": first.model, **own})
+    update: dict[str, object] = {"model": first.model}
+    if table.backend in (None, first.backend):
+        update |= {"backend": first.backend, "price": table.price or first.price}
+    return table.model_copy(update=update)
 
 
 def _arm(

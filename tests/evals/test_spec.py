@@ -80,7 +80,7 @@ def test_an_arm_says_how_it_is_asked() -> None:
     assert found["hot"].system == "s"
     assert found["base"].sampling == Sampling(temperature=0, max_tokens=9)
     assert (found["hot"].price, found["base"].price) == (None, Price(0.5, 2))
-    assert found["like"].price == Price(0.5, 2)
+    assert (found["like"].price, found["here"].price) == (Price(0.5, 2), None)
     places = {name: where(arm) for name, arm in found.items()}
     assert places == {"base": "there", "hot": "default", "like": "there", "here": "here"}
 
