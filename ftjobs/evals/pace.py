@@ -45,7 +45,10 @@ class Turn:
         """
         self._pace.met(error)
         self._pace.announce(news, error)
-        yield
+        try:
+            yield
+        finally:
+            self._pace.rested()
         self._sent = self._now()
 
 
@@ -71,6 +74,7 @@ class Pace:
         self._ceiling = float("inf")  # what was refused last
         self._quiet_until = self._calm_until = self._said_until = float("-inf")
         self._under_way = 0
+        self._resting = 0
         self._now = now
         self._free = threading.Condition()
 
@@ -78,6 +82,12 @@ class Pace:
     def width(self) -> int:
         """How many may be under way at once."""
         return max(1, int(self._width))
+
+    @property
+    def busy(self) -> int:
+        """How many are under way and do not wait to be sent again."""
+        with self._free:
+            return self._under_way - self._resting
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -97,8 +107,9 @@ class Pace:
                 self._free.notify()
 
     def met(self, error: BackendError) -> None:
-        """A request failed, and will be sent again."""
+        """A request failed, and rests until it is sent again."""
         with self._free:
+            self._resting += 1
             now = self._now()
             if not isinstance(error, RateLimitError):
                 self._calm_until = now + TROUBLE
@@ -106,6 +117,11 @@ class Pace:
                 self._ceiling = self._width
                 self._width = max(1.0, self._width * SHRINK)
                 self._quiet_until = now + max(DEBOUNCE, error.retry_after or 0.0)
+
+    def rested(self) -> None:
+        """A request is sent again."""
+        with self._free:
+            self._resting -= 1
 
     def announce(self, news: str, error: BackendError) -> None:
         """Say why requests wait; one speaks for all that wait with it."""

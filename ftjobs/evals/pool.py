@@ -19,8 +19,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 GRACE = 3.0
-"""Seconds that an interrupted run waits for answers under way, which are paid for: a service may
-have asked one thread to wait for ten minutes."""
+"""Seconds that an interrupted run waits for answers under way, which are paid for."""
+
+TICK = 0.05  # seconds between two looks at who still works
 
 
 def pooled(tasks: Sequence[T], do: Callable[[T, Turn], R], pace: Pace) -> Generator[R, None, None]:
@@ -28,6 +29,7 @@ def pooled(tasks: Sequence[T], do: Callable[[T, Turn], R], pace: Pace) -> Genera
 
     The first exception of `do` ends the run and is raised once all that is under way has ended.
     Where the caller is interrupted, or closes the iterator, what is under way has a few seconds.
+    Neither waits for a request that waits to be sent again: nothing is paid for it yet.
     """
     return _Pool(tasks, do, pace).results()
 
@@ -44,8 +46,11 @@ class _Pool(Generic[T, R]):
         failures: list[BaseException] = []
         try:
             self._hire()
-            while self._threads:
-                outcome = self._came.get()
+            while self._threads and not (failures and self._is_idle()):
+                try:
+                    outcome = self._came.get(timeout=TICK if failures else None)
+                except Empty:
+                    continue
                 if outcome is None:
                     self._threads -= 1
                 elif isinstance(outcome, _Failed):
@@ -66,7 +71,14 @@ class _Pool(Generic[T, R]):
         for _ in range(min(self._pace.width - self._threads, len(self._todo))):
             self._threads += 1
             # Daemons: at Ctrl-C nobody waits for one that was asked to come back in minutes.
-            threading.Thread(target=self._work, name="ftjobs-ask", daemon=True).start()
+            thread = threading.Thread(target=self._work, name="ftjobs-ask", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # a container may allow no more; those that run do the work
+                self._threads -= 1
+                if not self._threads:
+                    raise
+                return
 
     def _work(self) -> None:
         """Work until nothing is left to do; a None says that this thread has ended."""
@@ -88,11 +100,15 @@ class _Pool(Generic[T, R]):
             self._pace.went_well()
         return True
 
+    def _is_idle(self) -> bool:
+        """Whether no request is under way but those that rest, and nothing is left to be taken."""
+        return not self._pace.busy and self._came.empty()  # in this order: it comes, then leaves
+
     def _wait_for_ends(self) -> None:
         end = time.monotonic() + GRACE
-        with suppress(Empty):
-            while self._threads:
-                self._threads -= self._came.get(timeout=max(0, end - time.monotonic())) is None
+        while not self._is_idle() and time.monotonic() < end:
+            with suppress(Empty):
+                self._came.get(timeout=TICK)
 
 
 class _Failed:
