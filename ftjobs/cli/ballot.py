@@ -85,21 +85,22 @@ class Booth:
         """Ask once more, so that the last choice can be taken back; False to leave."""
         if not self._past:
             return False
-        _clear()
-        click.echo("That was the last pair.  u takes the last choice back, q shows the result.")
-        while (key := _key()) not in ("q", "\r", "\n"):
+        while True:
+            size = _clear()
+            click.echo("That was the last pair.  u takes the last choice back, q shows the result.")
+            key = _key(size)
+            if key in ("q", "\r", "\n"):
+                return False
             if key == "u":
                 self._undo()
                 return True
-        return False
 
     def _ask(self, row: Row) -> bool:
         """Show a pair until a key decides; False to leave."""
         view = View()
         arm_first = seats(self._name, row.number, self.comparison.seed)
         while True:
-            self._draw(row, view, arm_first=arm_first)
-            key = _key()
+            key = _key(self._draw(row, view, arm_first=arm_first))
             if key in ("a", "b", "t"):
                 self._choose(row, _winner(key, arm_first=arm_first))
                 return True
@@ -134,8 +135,9 @@ class Booth:
             self.votes.take_back()
         return True
 
-    def _draw(self, row: Row, view: View, *, arm_first: bool) -> None:
-        columns, lines = shutil.get_terminal_size()
+    def _draw(self, row: Row, view: View, *, arm_first: bool) -> os.terminal_size:
+        """Show a pair; the size that the terminal had."""
+        columns, lines = size = shutil.get_terminal_size()
         columns, room = max(columns, 20), max(lines - 4, 1)
         body = self._body(row, view, columns, room, arm_first=arm_first)
         view.top = max(0, min(view.top, len(body) - room))
@@ -147,6 +149,7 @@ class Booth:
         click.echo("\n".join(shown))
         click.echo(f"\n{cut(KEYS, columns)}", nl=False)
         sys.stdout.flush()
+        return size
 
     def _body(self, row: Row, view: View, columns: int, room: int, *, arm_first: bool) -> list[str]:
         """The pair's lines; kept, for long answers are not laid out in a moment."""
@@ -179,23 +182,23 @@ def _look(view: View, key: str) -> None:
 
 def _tell(text: str) -> None:
     """Show a text until a key is pressed, which does nothing else."""
-    _clear()
+    size = _clear()
     click.echo(f"{text}\n\nAny key goes on.")
-    _key()
+    _key(size)
 
 
-def _clear() -> None:
-    """Begin a screen; keys that were pressed before it can be seen do not count."""
+def _clear() -> os.terminal_size:
+    """Begin a screen of this size; keys that were pressed before it can be seen do not count."""
     termios.tcflush(sys.stdin, termios.TCIFLUSH)
     click.clear()
+    return shutil.get_terminal_size()
 
 
-def _key() -> str:
+def _key(drawn: os.terminal_size) -> str:
     """One key, or "" for several at once, such as a paste: those must not vote.
 
-    And "" once the screen has to be drawn anew.
+    And "" once the screen, which was `drawn` at that size, has to be drawn anew.
     """
-    drawn = shutil.get_terminal_size()
     while not select.select([sys.stdin], [], [], LOOK)[0]:
         if shutil.get_terminal_size() != drawn:
             return ""
