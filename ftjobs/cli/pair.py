@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from ftjobs.evals.result import Answer, Row
 from ftjobs.reports.cells import clean, cut, pad, width, wrap
+from ftjobs.reports.words import called
 from ftjobs.schema import ChatMessage
 
 SIDE_BY_SIDE = 70  # columns; narrower, one answer is under the other
@@ -43,16 +44,9 @@ def page(
 
 def answered(answer: Answer) -> str:
     """What an answer says, harmless: its text, the functions it calls, and whether it was cut."""
-    calls = [f"[calls {_called(dict(call))}]" for call in answer.tool_calls]
+    calls = [f"[calls {called(call)}]" for call in answer.tool_calls]
     parts = [answer.text.strip("\n"), *calls, "[cut short]" * (answer.finish_reason == "length")]
     return "\n".join(clean(part) for part in parts if part) or "(no text)"
-
-
-def _called(call: dict[str, object]) -> str:
-    function = call.get("function")
-    if not isinstance(function, dict):
-        return str(call)
-    return f"{function.get('name')}({function.get('arguments', '')})"
 
 
 def abreast(names: Sequence[str], texts: Sequence[Sequence[str]], columns: int) -> Iterator[str]:
@@ -92,5 +86,5 @@ def _told(message: ChatMessage) -> str:
         text = content or ""
     else:
         text = "".join(str(part.get("text", f"({part.get('type')})")) for part in content)
-    calls = "".join(f"[calls {_called(dict(call))}]" for call in message.tool_calls or ())
+    calls = "".join(f"[calls {called(call)}]" for call in message.tool_calls or ())
     return clean(f"{message.role}: {text}{calls}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ftjobs.evals.result import Contrast, Gate
+from ftjobs.evals.result import Contrast, Gate, Mean
 
 __all__ = [
     "MINUS",
@@ -20,6 +20,7 @@ __all__ = [
     "bar_of",
     "in_unit",
     "least",
+    "mean_text",
     "noun",
     "p_text",
     "p_value",
@@ -91,6 +92,13 @@ def told(contrast: Contrast, gate: Gate | None = None) -> Told:
     signs = "+" if unit != "win rate" else ""
     difference = texts[0] if float(texts[0]) <= 0 else signs + texts[0]
     return Told(_signed(difference), _signed(texts[1]), _signed(texts[2]), unit)
+
+
+def mean_text(mean: Mean, unit: Unit) -> str:
+    """A mean and its standard error, such as "61.7 ± 4.4"."""
+    size, decimals = (100, 1) if unit == "points" else (1, 2)
+    error = "" if mean.se is None else f" ± {mean.se * size:.{decimals}f}"
+    return f"{mean.value * size:.{decimals}f}{error}".replace("-", MINUS)
 
 
 def bar_of(gate: Gate) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["as_json", "many", "span", "when"]
+__all__ = ["as_json", "called", "many", "span", "when"]
 
 
 def as_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -17,6 +19,15 @@ def as_json(value: object, *, indent: int | None = None, ascii_only: bool = Fals
     except PydanticSerializationError:  # half a surrogate pair, which UTF-8 cannot hold
         return json.dumps(to_jsonable_python(value, inf_nan_mode="null"), indent=indent)
     return text.decode()
+
+
+def called(call: Mapping[str, Any]) -> str:
+    """A call of a function as `name(arguments)`, untrusted; as JSON where it is something else."""
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return as_json(call)
+    given = function.get("arguments", "")
+    return f"{function.get('name', '')}({given if isinstance(given, str) else as_json(given)})"
 
 
 def when(seconds: int | None) -> str:

@@ -262,7 +262,7 @@ def test_calls_parts_and_cut_answers_are_told() -> None:
         "tool: ok",
         f"── A {'─' * 55}",
         '[calls find({"id": 1})]',
-        "[calls {'odd': 1}]",
+        '[calls {"odd":1}]',
         "[cut short]",
         f"── B {'─' * 55}",
         "(no text)",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from ftjobs.evals.figures import Unit, bar_of, least, p_text, told, unit_of
-from ftjobs.evals.result import Bias, Comparison, Contrast, Gate, Mean, Verdict
+from ftjobs.evals.figures import bar_of, least, mean_text, p_text, told, unit_of
+from ftjobs.evals.result import Bias, Comparison, Contrast, Gate, Verdict
 from ftjobs.reports.comparison._changes import Change, candidate
 from ftjobs.reports.comparison._forest import strip
 from ftjobs.reports.comparison._html_rows import change_words
@@ -36,14 +36,14 @@ def _contrast(found: Contrast, alpha: float) -> tuple[str, ...]:
     numbers = told(found)
     unit = " %" if numbers.unit == "win rate" else ""
     n = f"{found.n:,}" if found.clusters is None else f"{found.n:,} in {found.clusters:,} clusters"
-    means = (_mean(mean, numbers.unit) for mean in found.means or (None, None))
+    means = (mean_text(mean, numbers.unit) for mean in found.means or ())
     p_values = (_DASH if p is None else p_text(p, alpha) for p in (found.p, found.p_adjusted))
     counts = (f"{number:,}" for number in (found.wins, found.ties, found.losses))
     return (
         bdi(found.grader) + (f" on {bdi(found.set)}" if found.set else ""),
         bdi(found.arm),
         n,
-        *means,
+        *(means if found.means else (_DASH, _DASH)),
         f"{numbers.difference}{unit}",
         f"{numbers.low} to {numbers.high}{unit}",
         *map(safe, p_values),
@@ -51,14 +51,6 @@ def _contrast(found: Contrast, alpha: float) -> tuple[str, ...]:
         _DASH if found.detectable is None else least(found.detectable, numbers.unit),
         safe(_method(found)),
     )
-
-
-def _mean(mean: Mean | None, unit: Unit) -> str:
-    if mean is None:
-        return _DASH
-    size, decimals = (100, 1) if unit == "points" else (1, 2)
-    error = "" if mean.se is None else f" ± {mean.se * size:.{decimals}f}"
-    return f"{mean.value * size:.{decimals}f}{error}".replace("-", "−")
 
 
 def _method(found: Contrast) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from ftjobs.evals.figures import ratio
 from ftjobs.evals.result import ArmSummary, Comparison
+from ftjobs.reports.comparison._words import sampled
 from ftjobs.reports.page import bdi, safe, table
 from ftjobs.reports.words import when
-from ftjobs.schema import Sampling
 
 __all__ = ["arms", "graders", "run"]
 
@@ -43,17 +43,11 @@ def _arm(arm: ArmSummary, base: ArmSummary) -> tuple[str, ...]:
         bdi(arm.model),
         bdi(arm.backend) if arm.backend else "stored answers",
         bdi(", ".join(arm.traits)) if arm.traits else _DASH,
-        safe(_sampling(arm.sampling)),
+        safe(sampled(arm.sampling)),
         *(f"{count:,}" for count in counts),
         cost,
         *seconds,
     )
-
-
-def _sampling(sampling: Sampling) -> str:
-    given = sampling.model_dump(exclude_defaults=True)
-    words = (f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in given.items())
-    return ", ".join(words) or "the model’s defaults"
 
 
 def graders(comparison: Comparison) -> Iterator[str]:

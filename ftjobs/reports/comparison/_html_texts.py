@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ftjobs.evals.result import Answer
 from ftjobs.reports.comparison._diff import Change, diff
 from ftjobs.reports.page import language, safe
-from ftjobs.reports.words import many
+from ftjobs.reports.words import called, many
 
 __all__ = ["answer", "calls", "excerpt", "said", "text"]
 
@@ -119,18 +118,9 @@ def calls(given: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Function calls, as `name(arguments)`."""
     every = list(given)
     for call in every[:CALLS]:
-        yield f'<p class="call"><code>{excerpt(_call(call), SEEN)}</code></p>'
+        yield f'<p class="call"><code>{excerpt(called(call), SEEN)}</code></p>'
     if (more := len(every) - CALLS) > 0:
         yield f'<p class="note">{many(more, "call")} more are not shown.</p>'
-
-
-def _call(call: Mapping[str, Any]) -> str:
-    function = call.get("function")
-    if not isinstance(function, Mapping):
-        return json.dumps(dict(call), ensure_ascii=False)
-    arguments = function.get("arguments", "")
-    words = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return f"{function.get('name', '')}({words})"
 
 
 def excerpt(whole: str, most: int) -> str:

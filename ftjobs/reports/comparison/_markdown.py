@@ -39,6 +39,9 @@ END = "</details>"
 _PROSE = re.compile(r"[\w ,;:%=<>()×±−α…“”.+-]*")
 """A sentence in which nothing but `<` and the like could mean something in Markdown."""
 
+_LINKS = re.compile(r"www\.|\bgh-\d|%\w", re.IGNORECASE)
+"""What GitHub or GitLab take for an address, an issue or a milestone even so."""
+
 
 def markdown(comparison: Comparison, *, key: str = "") -> str:
     """Markdown for a comment, of at most 65,536 bytes in UTF-8.
@@ -94,7 +97,7 @@ def _head(comparison: Comparison) -> Iterator[str]:
 
 def _prose(sentence: str) -> str:
     """A sentence of ours, as a code span if a name in it could be more than a name."""
-    is_plain = _PROSE.fullmatch(sentence) and "www." not in sentence.lower()
+    is_plain = _PROSE.fullmatch(sentence) and not _LINKS.search(sentence)
     return escaped(sentence) if is_plain else code(sentence)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ftjobs.evals.figures import Unit, least, p_text, told, unit_of
-from ftjobs.evals.result import Comparison, Contrast, Mean
+from ftjobs.evals.figures import least, mean_text, p_text, told, unit_of
+from ftjobs.evals.result import Comparison, Contrast
 from ftjobs.reports.comparison import _words as words
 
 __all__ = ["Line", "heads", "sections", "values"]
@@ -62,7 +62,7 @@ def _title(contrast: Contrast) -> str:
 def _lines(found: Sequence[Contrast], confidence: float) -> Iterator[Line]:
     first = found[0]
     if first.means is not None:
-        base = _mean(first.means[0], unit_of(first))
+        base = mean_text(first.means[0], unit_of(first))
         yield Line(words.contents(first.baseline), base, n=f"{first.means[0].n:,}")
     for contrast in found:
         yield _line(contrast, confidence)
@@ -74,7 +74,7 @@ def _line(contrast: Contrast, confidence: float) -> Line:
     clusters = "" if contrast.clusters is None else f" in {contrast.clusters:,}"
     return Line(
         words.contents(contrast.arm),
-        "" if contrast.means is None else _mean(contrast.means[1], unit),
+        "" if contrast.means is None else mean_text(contrast.means[1], unit),
         numbers.difference,
         f"{numbers.low} to {numbers.high}",
         "" if p is None else p_text(p, round(1 - confidence, 12)),
@@ -82,9 +82,3 @@ def _line(contrast: Contrast, confidence: float) -> Line:
         f"{contrast.wins:,} / {contrast.ties:,} / {contrast.losses:,}",
         "" if contrast.detectable is None else least(contrast.detectable, unit),
     )
-
-
-def _mean(mean: Mean, unit: Unit) -> str:
-    size, decimals = (100, 1) if unit == "points" else (1, 2)
-    error = "" if mean.se is None else f" ± {mean.se * size:.{decimals}f}"
-    return f"{mean.value * size:.{decimals}f}{error}".replace("-", "−")

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from ftjobs.evals.result import Answer, ArmSummary, Comparison, Row
 from ftjobs.reports.cells import clean, disarmed
 from ftjobs.reports.comparison._diff import Change
-from ftjobs.reports.words import as_json, many
+from ftjobs.reports.words import called, many
+from ftjobs.schema import Sampling
 
 __all__ = [
     "NO_VERDICT",
@@ -23,6 +24,7 @@ __all__ = [
     "place",
     "reasons",
     "said",
+    "sampled",
     "samplings",
     "warnings",
 ]
@@ -53,15 +55,9 @@ def said(answer: Answer) -> str:
     """An answer's text and calls as they can be printed, or why there is none."""
     if answer.failure:
         return f"(no answer: {contents(answer.failure)})"
-    parts = [contents(answer.text).strip("\n"), *map(_call, answer.tool_calls)]
+    calls = (contents(called(call)) for call in answer.tool_calls)
+    parts = [contents(answer.text).strip("\n"), *calls]
     return "\n".join(part for part in parts if part.strip()) or "(no text)"
-
-
-def _call(call: object) -> str:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        return contents(as_json(call))
-    return contents(f"{function.get('name', '')}({function.get('arguments', '')})")
 
 
 def answer_of(row: Row, arm: str) -> Answer:
@@ -152,7 +148,8 @@ def facts(arm: ArmSummary) -> list[str]:
     """An arm in words: its model, what sets it apart, what it took."""
     took = [] if arm.usd is None else [_dollars(arm.usd)]
     if arm.seconds is not None:
-        took.append(f"{arm.seconds[0]:.2g} s (p95 {arm.seconds[1]:.2g} s)")
+        median, slow = (float(f"{seconds:.2g}") for seconds in arm.seconds)
+        took.append(f"{median:g} s (p95 {slow:g} s)")
     if arm.failures:
         took.append(many(arm.failures, "failure"))
     return [contents(word) for word in (arm.model, *arm.traits, arm.backend) if word] + took
@@ -166,7 +163,7 @@ def _dollars(usd: float) -> str:
 
 def samplings(comparison: Comparison) -> Iterator[str]:
     """How answers were drawn: once for all arms if they agree, else for each."""
-    drawn = {arm.name: _sampling(arm) for arm in comparison.arms}
+    drawn = {arm.name: contents(sampled(arm.sampling)) for arm in comparison.arms}
     if len(set(drawn.values())) == 1:
         yield f"sampling: {next(iter(drawn.values()))}"
         return
@@ -174,10 +171,11 @@ def samplings(comparison: Comparison) -> Iterator[str]:
         yield f"sampling of {contents(name)}: {words}"
 
 
-def _sampling(arm: ArmSummary) -> str:
-    given = arm.sampling.model_dump(exclude_defaults=True)
+def sampled(sampling: Sampling) -> str:
+    """What a sampling sets, as it came, such as "temperature 0.2, max_tokens 64"."""
+    given = sampling.model_dump(exclude_defaults=True)
     shown = (f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in given.items())
-    return contents(", ".join(shown)) or "the model's defaults"
+    return ", ".join(shown) or "the model's defaults"
 
 
 def excerpt(pieces: Sequence[Change], most: int) -> list[Change]:

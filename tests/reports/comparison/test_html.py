@@ -195,8 +195,8 @@ def test_a_failure_says_why_there_is_no_answer() -> None:
 def test_what_cannot_be_read_as_functions_does_no_harm() -> None:
     odd = ({"function": None}, {"type": "custom"}, {"function": {"name": 3, "arguments": {"a": 1}}})
     shown = "".join(answer(Answer(tool_calls=odd), None))
-    assert "{&quot;type&quot;: &quot;custom&quot;}" in shown
-    assert "3({&quot;a&quot;: 1})" in shown
+    assert "{&quot;type&quot;:&quot;custom&quot;}" in shown
+    assert "3({&quot;a&quot;:1})" in shown
 
 
 def test_of_very_many_messages_and_calls_the_last_and_the_first_are_shown() -> None:

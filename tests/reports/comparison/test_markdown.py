@@ -87,6 +87,15 @@ def test_nobody_is_mentioned_and_nothing_is_loaded() -> None:
     assert_closed(markdown(hostile()))
 
 
+@pytest.mark.parametrize("name", ["www.example", "GH-12", "gh-7", "%v1", "@team", "#12"])
+def test_a_name_that_refers_to_something_is_quoted(name: str) -> None:
+    sentence = f"{name} beats base by 8.2 points, 95 % CI 2.1 to 14.0"
+    verdict = shop().verdict
+    assert verdict is not None
+    said = summary(shop(verdict=verdict.model_copy(update={"sentence": sentence})))
+    assert f"\n`{sentence}`\n" in said
+
+
 @settings(max_examples=60)
 @given(st.text(max_size=60), st.text("`~<>!-|@#\n ab", max_size=60))
 def test_no_answer_leaves_its_fence(old: str, new: str) -> None:

@@ -102,6 +102,15 @@ def test_nothing_to_say_is_said() -> None:
     assert "sampling: the model's defaults" in said
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [((0.5, 1.44), "0.5 s (p95 1.4 s)"), ((123.4, 1234.0), "120 s (p95 1200 s)"), ((0, 0), "0 s")],
+)
+def test_latency_has_two_digits(seconds: tuple[float, float], told: str) -> None:
+    arm = ArmSummary(name="a", model="m", seconds=seconds)
+    assert told in text(Comparison(created=0, arms=(arm,), rows=()))
+
+
 def harmless(said: str) -> bool:
     """Whether neither a terminal nor a log obeys a word of it."""
     obeyed = re.search(
