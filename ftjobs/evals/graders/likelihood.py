@@ -85,10 +85,9 @@ class Foresight:
         known = found[id(item.arm.backend), _key(item, turns)]
         if not isinstance(known, Likelihood):
             return Mark(score=None, note=known.message)
-        score = self.score(known) if known.tokens else None
-        if score is None or score.score is None or not math.isfinite(score.score):
+        if not known.tokens or not math.isfinite(known.loss):  # a mark holds finite scores alone
             return Mark(score=None, note="the model gives no likelihood that is a number")
-        return score
+        return self.score(known)
 
 
 _Turns = tuple[ChatMessage, ...] | str
