@@ -180,6 +180,8 @@ def _line(row: Mapping[str, Any] | WrongRow, *, own: bool) -> tuple[Sequence[Cha
     if own:
         if row.get("answer") is None and not row.get("calls"):
             raise WrongRow("there is no answer", "/answer")
+        if row.get("answer") and row.get("calls"):
+            raise WrongRow("answer and calls: were the calls made, or expected?", "/calls")
         row = {key: value for key, value in row.items() if key == "answer" or key not in ANSWERS}
     elif "expected" in row and (other := next((name for name in ANSWERS[1:] if name in row), "")):
         raise WrongRow(

@@ -121,6 +121,7 @@ def test_answers_drawn_in_several_ways_have_to_be_told_apart(
             "a.jsonl:2: there is no answer",
         ),
         ('{"prompt": "q", "output": "a", "expected": "e"}\n', "a.jsonl:1: expected and output"),
+        ('{"prompt": "q", "answer": "a", "calls": [{"name": "f"}]}\n', "made, or expected"),
         ("x\n", "a.jsonl:1: not JSON"),
         ("", "holds no answer"),
         ('{"object":"stored.answer","prompt":"q"}', "not as it was written"),
