@@ -88,11 +88,13 @@ def compare(
     found = contrasts_of(rows, arms, graders, confidence=confidence, seed=seed)
     summaries = tuple(_summary(arm, rows, ask) for arm in arms)
     names = [arm.name for arm in arms]
-    warnings = [*missing_warnings(rows, graders, names), *findings(rows, found, confidence)]
+    warnings = [*missing_warnings(rows, graders, names), *findings(found, confidence)]
     decided = None
     if gate is not None:
         missing = {g.name: missing_share(rows, g, (names[0], names[1])) for g in graders}
         decided = verdict_of(found, summaries, gate, confidence=confidence, missing=missing)
+        if decided is None and gate.grader is not None:
+            warnings.append(f"{gate.grader}, which decides, could score no row of both arms")
     return Comparison(
         created=int(now()),
         confidence=confidence,

@@ -261,6 +261,21 @@ def test_on_githubs_runner_the_step_is_told(
     assert done.code == 0
 
 
+def test_where_no_verdict_is_asked_for_no_report_calls_that_an_error(
+    run: Run, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    outputs = [word for name in ("r.html", "r.md", "r.xml") for word in ("-o", name)]
+    words = ("compare", write(), "--base", "fake-base", "--tuned", "half", "--gate", "none")
+    done = run(*words, *outputs)
+    assert done.code == 0
+    assert "::error" not in done.err
+    texts = [(tmp_path / name).read_text("utf-8") for name in outputs[1::2]]
+    for text in (done.out, *texts):
+        assert "o row could be graded" not in text
+        assert "<error" not in text
+
+
 def test_a_second_run_says_that_it_asked_nobody(run: Run, write: Write) -> None:
     words = ("compare", write(count=8), "--base", "fake-base", "--tuned", "half")
     run(*words)

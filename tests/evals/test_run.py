@@ -239,7 +239,9 @@ def test_a_grader_of_one_arm_alone_leaves_the_verdict_open() -> None:
 
 def test_a_gate_whose_grader_scored_nothing_has_no_verdict() -> None:
     bare = [Prompt(prompt.messages) for prompt in prompts(4)]
-    assert compare(bare, two(Models()), gate=Gate(grader="exact")).verdict is None
+    result = compare(bare, two(Models()), gate=Gate(grader="exact"))
+    assert result.verdict is None
+    assert "exact, which decides, could score no row of both arms" in result.warnings
 
 
 def test_a_second_run_asks_nobody_and_finds_the_same(cache: AnswerCache) -> None:

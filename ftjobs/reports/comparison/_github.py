@@ -35,9 +35,9 @@ def workflow_commands(comparison: Comparison, *, most: int = actions.MOST_ANNOTA
 
 def _verdict(comparison: Comparison) -> Iterator[str]:
     verdict = comparison.verdict
-    if verdict is None:
-        yield actions.command("error", words.NO_VERDICT, title="Comparison")
-    else:
+    if verdict is None and (sentence := words.ungraded(comparison)):
+        yield actions.command("error", sentence, title="Comparison")
+    if verdict is not None:
         title = f"Comparison: {verdict.word}"
         yield actions.command(LEVELS[verdict.word], verdict.sentence, title=title)
 

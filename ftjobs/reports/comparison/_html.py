@@ -13,6 +13,7 @@ from importlib.resources import files
 from ftjobs.evals.result import Comparison
 from ftjobs.reports.comparison import _html_panels as panels
 from ftjobs.reports.comparison import _html_setup as setup
+from ftjobs.reports.comparison import _words as words
 from ftjobs.reports.comparison._changes import Change, changes, chosen
 from ftjobs.reports.comparison._forest import forest
 from ftjobs.reports.comparison._html_controls import controls, help_text, voting
@@ -90,7 +91,8 @@ def _verdict(comparison: Comparison) -> Iterator[str]:
     verdict = comparison.verdict
     if verdict is None:
         yield '<h1><span class="word none">– No verdict</span></h1>'
-        yield '<p class="sentence">No row could be graded for both arms.</p>'
+        if words.ungraded(comparison):
+            yield '<p class="sentence">No row could be graded for both arms.</p>'
     else:
         yield f'<h1><span class="word {verdict.word}">{_WORDS[verdict.word]}</span></h1>'
         yield f'<p class="sentence">{bdi(verdict.sentence)}</p>'

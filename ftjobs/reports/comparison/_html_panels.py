@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from ftjobs.evals.figures import bar_of, least, mean_text, p_text, told, unit_of
 from ftjobs.evals.result import Bias, Comparison, Contrast, Gate, Verdict
+from ftjobs.reports.comparison import _words as words
 from ftjobs.reports.comparison._changes import Change, candidate
 from ftjobs.reports.comparison._forest import strip
 from ftjobs.reports.comparison._html_rows import change_words
@@ -68,7 +69,8 @@ def gate(comparison: Comparison) -> Iterator[str]:
     """What was asked of the candidate, and what it showed."""
     verdict = comparison.verdict
     if verdict is None:
-        yield "<p>No row could be graded for both arms, so there is nothing to decide on.</p>"
+        lacking = "No row could be graded for both arms, so there is nothing to decide on."
+        yield f"<p>{lacking if words.ungraded(comparison) else 'There is no verdict.'}</p>"
         return
     found = comparison.contrast(verdict.grader, verdict.arm)
     yield f"<p>{_asked(verdict, comparison.confidence, found)}</p>"

@@ -31,7 +31,7 @@ def junit(comparison: Comparison, *, suite: str = "ftjobs compare") -> str:
     """
     return document(
         suite,
-        [_case(comparison.verdict)],
+        [_case(comparison)],
         started=comparison.created,
         properties=numbers.values(comparison),
         out=text(comparison, width=COLUMNS, rows=ROWS),
@@ -39,9 +39,11 @@ def junit(comparison: Comparison, *, suite: str = "ftjobs compare") -> str:
     )
 
 
-def _case(verdict: Verdict | None) -> ET.Element:
+def _case(comparison: Comparison) -> ET.Element:
+    verdict = comparison.verdict
     if verdict is None:
-        tag, name, kind, sentence = "error", "comparison", "ungraded", words.NO_VERDICT
+        name, kind, sentence = "comparison", "ungraded", words.ungraded(comparison)
+        tag = "error" if sentence else ""
     else:
         tag, name = TAGS[verdict.word], _name(verdict)
         kind, sentence = verdict.gate.rule, verdict.sentence

@@ -79,7 +79,7 @@ def summary(comparison: Comparison, *, most_bytes: int = SUMMARY_BYTES) -> str:
 def _head(comparison: Comparison) -> Iterator[str]:
     verdict = comparison.verdict
     word = "" if verdict is None else verdict.word
-    sentence = words.NO_VERDICT if verdict is None else verdict.sentence
+    sentence = words.ungraded(comparison) if verdict is None else verdict.sentence
     yield f"### {SIGNS[word]} {word.capitalize() or 'No verdict'}"
     yield ""
     yield _prose(sentence)

@@ -61,7 +61,7 @@ def text(
 def _verdict(comparison: Comparison, width: int, paint: Style) -> Iterator[str]:
     verdict = comparison.verdict
     if verdict is None:
-        yield from cells.wrap(words.NO_VERDICT, width)
+        yield from cells.wrap(words.ungraded(comparison) or "No verdict.", width)
         return
     label = verdict.word.upper()
     first, *rest = cells.wrap(f"{label}  {words.contents(verdict.sentence)}", width)

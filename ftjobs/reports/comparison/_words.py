@@ -12,7 +12,6 @@ from ftjobs.reports.words import called, many
 from ftjobs.schema import Sampling
 
 __all__ = [
-    "NO_VERDICT",
     "answer_of",
     "asked",
     "classified",
@@ -26,10 +25,11 @@ __all__ = [
     "said",
     "sampled",
     "samplings",
+    "ungraded",
     "warnings",
 ]
 
-NO_VERDICT = "No verdict: no row could be graded for both arms."
+UNGRADED = "No verdict: no row could be graded for both arms."
 
 LONGEST = 100_000
 """Characters of an answer that are looked at."""
@@ -199,3 +199,9 @@ def _around(text: str, first: bool, last: bool) -> str:
         return text
     start = "" if first else text[:AROUND]
     return f"{start} … {'' if last else text[-AROUND:]}"
+
+
+def ungraded(comparison: Comparison) -> str:
+    """Why there is no verdict; "" where rows were graded, and none was asked for."""
+    graded = any(each.set == "" for each in comparison.contrasts)
+    return "" if graded else UNGRADED

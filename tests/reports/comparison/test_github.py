@@ -32,7 +32,9 @@ def test_each_word_has_its_level() -> None:
     for word, level in (("pass", "notice"), ("fail", "error"), ("inconclusive", "warning")):
         found = shop(verdict=verdict.model_copy(update={"word": word}))
         assert workflow_commands(found).startswith(f"::{level} title=Comparison%3A {word}::")
-    assert workflow_commands(shop(verdict=None)).startswith("::error title=Comparison::No verdict")
+    assert workflow_commands(shop(verdict=None, contrasts=())).startswith(
+        "::error title=Comparison::No verdict"
+    )
 
 
 def test_ten_annotations_at_most_and_the_rest_is_counted() -> None:
@@ -73,7 +75,7 @@ def test_outputs_are_the_verdict_and_its_numbers() -> None:
     assert numbers["low"] == 0.021
     assert (numbers["high"], numbers["p"], numbers["n"]) == (0.14, 0.01, 120)
     assert values == {"verdict": "pass", "arm": "tuned", "baseline": "base", "grader": "exact"}
-    assert set(read_outputs(outputs(shop(verdict=None))).values()) == {""}
+    assert set(read_outputs(outputs(shop(verdict=None, contrasts=()))).values()) == {""}
 
 
 def test_no_word_leaves_its_output() -> None:

@@ -39,7 +39,7 @@ def test_the_suite(same_as: Callable[[str, str], None]) -> None:
         (with_word("pass"), ("0", "0", "0"), None),
         (with_word("fail"), ("1", "0", "0"), "failure"),
         (with_word("inconclusive"), ("0", "0", "1"), "skipped"),
-        (shop(verdict=None), ("0", "1", "0"), "error"),
+        (shop(verdict=None, contrasts=()), ("0", "1", "0"), "error"),
     ],
 )
 def test_the_gate_is_the_case(found: Comparison, counts: tuple[str, ...], tag: str | None) -> None:
