@@ -77,7 +77,7 @@ def gate(comparison: Comparison) -> Iterator[str]:
     if found is not None:
         numbers = told(found, verdict.gate)
         yield f"<p>It found {safe(numbers.whole)}, {safe(numbers.interval(comparison.confidence))}."
-        yield f"{_MEANING[verdict.word]}</p>"
+        yield f"{_meaning(verdict, found)}</p>"
 
 
 _MEANING = {
@@ -86,6 +86,14 @@ _MEANING = {
     "inconclusive": "The bar is inside of the interval: <strong>inconclusive</strong>. "
     "More rows, or more samples of each, make the interval narrower.",
 }
+
+
+def _meaning(verdict: Verdict, found: Contrast) -> str:
+    inside = found.low <= bar_of(verdict.gate) <= found.high
+    return _MEANING[verdict.word] if verdict.word != "inconclusive" or inside else _LACKING
+
+
+_LACKING = "Too many rows lack a score to decide: <strong>inconclusive</strong>."
 
 
 def _asked(verdict: Verdict, confidence: float, found: Contrast | None) -> str:

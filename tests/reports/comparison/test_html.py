@@ -297,6 +297,16 @@ def test_the_gate_says_what_it_asks(rule: str, margin: float, bar: str) -> None:
     assert bool(drawn) == bool(margin)
 
 
+def test_an_interval_that_misses_the_bar_is_not_said_to_hold_it() -> None:
+    made = comparison().verdict
+    assert made is not None
+    for margin, meaning in ((0.0, "The bar is inside"), (0.9, "Too many rows lack a score")):
+        gate = Gate(margin=margin)
+        found = comparison(verdict=made.model_copy(update={"gate": gate, "word": "inconclusive"}))
+        tree = parser.document_fromstring(html(found))
+        assert meaning in plain(tree.get_element_by_id("gate"))
+
+
 def test_the_plot_draws_every_contrast_within_its_strip() -> None:
     result = comparison()
     root = parser.fragment_fromstring("\n".join(forest(result)), create_parent="div")
