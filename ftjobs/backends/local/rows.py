@@ -1,9 +1,9 @@
 """Keys and values of a batch whose rows come and go, in buffers that are made once in a while.
 
 All rows end at the same column, so that a step writes one column for everybody, and what a row
-lacks on its left is hidden by the mask that transformers makes from `mask`.  A row that ends is
-replaced by the last one; new rows, read on their own, are set in at the right.  Distances within
-a row are as they would be alone, so sliding windows and every kind of position stay right.
+lacks on its left is hidden by the mask of the attention.  A row that ends is replaced by the last
+one; new rows, read on their own, are set in at the right.  Distances within a row are as they
+would be alone, so sliding windows and every kind of position stay right.
 """
 
 from __future__ import annotations
