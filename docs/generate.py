@@ -170,7 +170,7 @@ def error_tree() -> Iterator[str]:
     yield f"```text\n{inspect.cleandoc(tree)}\n```"
     yield " ".join(after.replace("\n", " ").split())
     yield "## Exit codes"
-    yield "Frozen: scripts may depend on them. No command returns the reserved ones yet."
+    yield "Frozen: scripts may depend on them."
     yield table(
         ("Code", "Name", "Meaning"),
         [(str(int(code)), f"`{code.name}`", code.meaning) for code in ExitCode],
