@@ -146,16 +146,17 @@ def verdict_of(
 ) -> Verdict | None:
     """What the gate says of the second arm; None where its grader could score nothing.
 
-    `missing` is the share of rows that lack an answer or a score, by grader.  Where it is large,
-    they could have decided otherwise: the verdict is inconclusive.
+    `missing` is the share of rows that lack an answer or a score, by grader; the first one decides
+    where the gate names none.  Where the share is large, those rows could have decided otherwise, and
+    the verdict is inconclusive.
     """
     from ftjobs.evals.statistics import decide
 
     own = [each for each in contrasts if each.set == "" and each.arm == arms[1].name]
-    deciding = [each for each in own if gate.grader in (None, each.grader)]
-    if not deciding:
+    decides = gate.grader or next(iter(missing), None)  # chosen before, whatever was found
+    contrast = next((each for each in own if each.grader == decides), None)
+    if contrast is None:
         return None
-    contrast = deciding[0]
     is_whole = missing[contrast.grader] <= MOST_MISSING
     word = decide(contrast.low, contrast.high, gate) if is_whole else "inconclusive"
     return Verdict(

@@ -93,8 +93,9 @@ def compare(
     if gate is not None:
         missing = {g.name: missing_share(rows, g, (names[0], names[1])) for g in graders}
         decided = verdict_of(found, summaries, gate, confidence=confidence, missing=missing)
-        if decided is None and gate.grader is not None:
-            warnings.append(f"{gate.grader}, which decides, could score no row of both arms")
+        if decided is None and graders:
+            decides = gate.grader or graders[0].name
+            warnings.append(f"{decides}, which decides, could score no row of both arms")
     return Comparison(
         created=int(now()),
         confidence=confidence,

@@ -239,9 +239,12 @@ def test_a_grader_of_one_arm_alone_leaves_the_verdict_open() -> None:
 
 def test_a_gate_whose_grader_scored_nothing_has_no_verdict() -> None:
     bare = [Prompt(prompt.messages) for prompt in prompts(4)]
-    result = compare(bare, two(Models()), gate=Gate(grader="exact"))
-    assert result.verdict is None
-    assert "exact, which decides, could score no row of both arms" in result.warnings
+    always = Function("always", lambda answer, _prompt: float(answer.text != "no idea"))
+    for gate in (Gate(), Gate(grader="exact")):
+        result = compare(bare, two(Models()), graders=[exact(), always], gate=gate)
+        assert [each.grader for each in result.contrasts] == ["always"]
+        assert result.verdict is None
+        assert "exact, which decides, could score no row of both arms" in result.warnings
 
 
 def test_a_second_run_asks_nobody_and_finds_the_same(cache: AnswerCache) -> None:
