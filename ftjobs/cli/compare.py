@@ -179,7 +179,9 @@ def _spent(usd: float | None) -> str:
 
 def _say(sentence: str) -> None:
     line = clean_line(sentence)
-    say(line[:1].upper() + line[1:] + ".")
+    text = line[:1].upper() + line[1:] + "."
+    columns = shutil.get_terminal_size().columns
+    say(click.wrap_text(text, columns) if sys.stderr.isatty() else text)
 
 
 def _tell_reused(ask: Asker) -> None:
