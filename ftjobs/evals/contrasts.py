@@ -147,8 +147,8 @@ def verdict_of(
     """What the gate says of the second arm; None where its grader could score nothing.
 
     `missing` is the share of rows that lack an answer or a score, by grader; the first one decides
-    where the gate names none.  Where the share is large, those rows could have decided otherwise, and
-    the verdict is inconclusive.
+    where the gate names none.  Where the share is large, those rows could have decided otherwise,
+    and the verdict is inconclusive.
     """
     from ftjobs.evals.statistics import decide
 
