@@ -200,9 +200,14 @@
     show();
   }
 
+  // Control characters in names are made visible here; votes name arms as the document does.
   function exported() {
     const voter = $("voter").value.trim() || "anonymous";
-    return [...votes.values()].map((vote) => JSON.stringify({ ...vote, voter }) + "\n").join("");
+    const shown = rows.slice(0, 1).flatMap(answersOf).map((each) => each.dataset.arm);
+    const { arms } = JSON.parse($("comparison").textContent);
+    const name = (arm) => arms[shown.indexOf(arm)].name;
+    const named = (vote) => ({ ...vote, arm: name(vote.arm), baseline: name(vote.baseline), voter });
+    return [...votes.values()].map((vote) => JSON.stringify(named(vote)) + "\n").join("");
   }
 
   function save(name, text) {

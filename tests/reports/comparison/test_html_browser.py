@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ftjobs.evals.result import Comparison
+from ftjobs.evals.result import Answer, ArmSummary, Comparison
 from ftjobs.evals.votes import Vote, comparison_id, seats
 from ftjobs.reports.comparison import html
 from ftjobs.reports.comparison import json as document
@@ -375,6 +375,18 @@ def test_votes_are_cast_with_keys_and_buttons_and_read_by_the_terminal(page: Pag
     assert {vote.comparison for vote in votes} == {comparison_id(RESULT)}
     assert all(abs(vote.at - time.time()) < 60 for vote in votes)
     assert page.complaints == []
+
+
+def test_votes_name_arms_as_the_document_does(browser: Browser) -> None:
+    names = ("ba\x1b[1mse", "tuned\u202e")
+    answers = {name: (Answer(text=name),) for name in names}
+    arms = tuple(ArmSummary(name=name, model="m") for name in names)
+    found = Comparison(created=0, arms=arms, rows=(row(answers=answers, marks={}),))
+    page = browser.open(html(found))
+    page.press("v", "a")
+    page.click("#export")
+    vote = Vote.model_validate_json(page.download(f"votes-{comparison_id(found)}.jsonl"))
+    assert (vote.baseline, vote.arm) == names
 
 
 def test_names_come_back_with_the_count_when_voting_stops(page: Page) -> None:
