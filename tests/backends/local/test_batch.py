@@ -93,15 +93,20 @@ def mixture(adapters: Sequence[Path], count: int, seed: int) -> list[Ask]:
     ]
 
 
+@pytest.fixture(scope="module")
+def mixed(engine: Engine, adapters: list[Path]) -> list[tuple[Ask, Answered]]:
+    """Requests of every kind, with the answers that they get alone."""
+    return [(ask, alone(engine, ask)) for ask in mixture(adapters, 16, seed=1)]
+
+
 @pytest.mark.parametrize(
     "limits", [{}, {"max_rows": 5}, {"max_rows": 12, "budget": 600}, {"max_rows": 1}]
 )
 def test_answers_are_those_given_alone(
-    engine: Engine, adapters: list[Path], limits: dict[str, int]
+    engine: Engine, mixed: list[tuple[Ask, Answered]], limits: dict[str, int]
 ) -> None:
-    asks = mixture(adapters, 24, seed=1)
-    found = together(engine, asks, **limits)
-    assert [found[number] for number in range(24)] == [alone(engine, ask) for ask in asks]
+    found = together(engine, [ask for ask, _ in mixed], **limits)
+    assert [found[number] for number in range(16)] == [wanted for _, wanted in mixed]
 
 
 def test_base_and_adapters_differ_in_one_batch(engine: Engine, adapters: list[Path]) -> None:
