@@ -21,7 +21,7 @@ _PIECE = 64
 """Characters that are normalised together, or some more."""
 
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC", "THAI", "LAO", "KHMER", "MYANMAR")
-_OWN = "%‰#&@"
+_OWN = "%‰٪#&@"
 _ALIKE = {"⁄": "/", "〜": "~", "’": "'", "ʼ": "'", "'": "'"}
 _DASHES = "-‐‑‒–—―−─"
 
@@ -32,7 +32,18 @@ _FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅟↉])")
 _LONG_VOWEL = re.compile(rf"(?<=[ぁ-ゖァ-ヺ])[{_DASHES}](?!\d)")
 _NO_VOWEL = re.compile("(?<![ぁ-ゖァ-ヺー])ー")
 _NUMBER_OR_MARK = re.compile(
-    r"((?:(?<!\w)[-~])?(?:\d+|(?<![\w.])\.\d+)(?:[.,]\d+|\s*[-~/:]\s*\d+)*)|(')|[-~.,:/]"
+    r"((?:(?<!\w)[-~])?(?:\d+|(?<![\w.])\.\d+)(?:[.,]\d+|\s*[-~/:]\s*\d+)*(?:e-\d+)?)"
+    r"|(')|[-~.,:/]"
+)
+# Marks that are operators where they stand, as the signs that mean no more than that: "**" around
+# a word is Markdown, and "!" behind one is an exclamation.
+_OPERATORS = (
+    (re.compile(rf"(?<!\w)[{_DASHES}]([$€£¥₩₹]) ?(?=[\d.])"), r"\1-"),
+    (re.compile(r"(?<!\w)[-−](?=[a-zα-ω√](?![^\W\d_]))"), "∸"),
+    (re.compile("!=+"), "≠"),
+    (re.compile(r"(?<=[0-9a-z)])( ?)\*\*\1(?=[0-9a-z(])"), "^"),
+    (re.compile(r"(?<=[0-9a-z)])( ?)\*\1(?=[0-9a-z(])"), "×"),
+    (re.compile(r"(?<=[a-z)])( ?)/\1(?=[0-9])|(?<=[0-9)])( ?)/\2(?=[a-z(])"), "÷"),
 )
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
@@ -51,7 +62,8 @@ def normal(text: str) -> str:
       white space and 「」。、・ count nowhere.  A dash after kana is ー.
     * What is part of a number stays: its sign, point, and the - ~ / : between two of them.  So 1.5
       is not 15, -3 is not 3, 10:30 is not 1030, 10² is not 102; but 1,000 is 1000.
-    * Symbols stay: 50% is not 50, C++ and C# are not C.
+    * Symbols stay: 50% is not 50, C++ and C# are not C.  So do the operators of `_OPERATORS`: -$5
+      is not $5, -x is not x, a != b is not a = b, n/2 is neither n*2 nor n**2.
     * Invisible characters are dropped.
 
     A text of nothing but punctuation stays as it is, in NFC.  No more than `LONGEST` characters
@@ -59,6 +71,8 @@ def normal(text: str) -> str:
     """
     raised = _FRACTION.sub(" ", _SUPERSCRIPTS.sub(_raised, text[:LONGEST]))
     kana = _NO_VOWEL.sub("-", _LONG_VOWEL.sub("ー", _folded(raised)[:LONGEST]))
+    for operator, sign in _OPERATORS:
+        kana = operator.sub(sign, kana)
     parts = _NUMBER_OR_MARK.sub(_number, kana.translate(_PARTS))
     return " ".join(parts.split()) or nfc(text)
 
