@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import TypeVar
 
 from ftjobs.errors import ConfigError
 from ftjobs.evals import graders as grading
@@ -277,6 +278,9 @@ def _graded(
     )
 
 
+_Given = TypeVar("_Given", Mark, Preference)
+
+
 def _marks(
     grader: Grader, tasks: Sequence[_Task], arms: Sequence[Arm], answers: _Answers, ask: Asker
 ) -> dict[tuple[int, str], tuple[Mark, ...]]:
@@ -286,7 +290,8 @@ def _marks(
         for arm in arms
         for answer in answers[place, arm.name]
     ]
-    came = iter(grader.grade([item for item in items if not item.answer.failure], ask))
+    graded = [item for item in items if not item.answer.failure]
+    came = _all_of(grader.grade(graded, ask), Mark, grader.name, len(graded))
     return {
         (place, arm.name): tuple(
             Mark(score=None, note=answer.failure) if answer.failure else next(came)
@@ -295,6 +300,18 @@ def _marks(
         for place in range(len(tasks))
         for arm in arms
     }
+
+
+def _all_of(
+    given: Sequence[_Given], kind: type[_Given], grader: str, count: int
+) -> Iterator[_Given]:
+    """What a grader gave, one for each that it was asked for: one more would shift all the rest."""
+    if len(given) == count and all(isinstance(each, kind) for each in given):
+        return iter(given)
+    raise ConfigError(
+        f"the grader {grader!r} did not give one {kind.__name__} for each of {count:,}",
+        hint="A grader gives as many as it is asked for, in their order.",
+    )
 
 
 def _preferences(
@@ -312,7 +329,7 @@ def _preferences(
         for arm in arms[1:]
     }
     whole = [pair for each in pairs.values() for pair in each if _is_whole(pair)]
-    came = iter(grader.prefer(whole, ask))
+    came = _all_of(grader.prefer(whole, ask), Preference, grader.name, len(whole))
     nothing = Preference(arm_first=None, baseline_first=None, notes=("no answer", "no answer"))
     return {
         where: tuple(next(came) if _is_whole(pair) else nothing for pair in each)

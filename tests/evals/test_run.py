@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import ConfigError, InvalidRequestError, NotFoundError
 from ftjobs.evals import Arm, Comparison, Gate, Price, Prompt, compare
+from ftjobs.evals.arms import Ask
 from ftjobs.evals.asking import Asker
 from ftjobs.evals.cache import AnswerCache
 from ftjobs.evals.graders import chrf, exact
-from ftjobs.evals.graders.base import Function
+from ftjobs.evals.graders.base import Function, Item
 from ftjobs.evals.judges.base import JudgeModel
 from ftjobs.evals.judges.pairwise import pairwise
-from ftjobs.evals.result import Answer
+from ftjobs.evals.result import Answer, Mark
 from ftjobs.schema import ChatMessage, Sampling
 
 WARM = Sampling(temperature=0.7)
@@ -235,6 +237,26 @@ def test_a_grader_of_one_arm_alone_leaves_the_verdict_open() -> None:
     assert result.verdict is not None
     assert result.verdict.word == "inconclusive"
     assert "only could not grade 30 of 60 rows of tuned" in result.warnings[0]
+
+
+class Miscounting:
+    """A grader that gives what it is told to, however many answers there are."""
+
+    name = "miscounting"
+    kind: Literal["binary"] = "binary"
+    about = ""
+
+    def __init__(self, given: list[Mark]) -> None:
+        self.given = given
+
+    def grade(self, items: Sequence[Item], ask: Ask) -> list[Mark]:
+        return self.given
+
+
+@pytest.mark.parametrize("given", [[1.0] * 6, [Mark(score=1)] * 5, [Mark(score=1)] * 7])
+def test_a_grader_of_ones_own_that_miscounts_is_refused(given: list[Mark]) -> None:
+    with pytest.raises(ConfigError, match="'miscounting' did not give one Mark for each of 6"):
+        compare(prompts(3), two(Models()), graders=[Miscounting(given)])
 
 
 def test_a_gate_whose_grader_scored_nothing_has_no_verdict() -> None:
