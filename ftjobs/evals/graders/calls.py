@@ -32,7 +32,8 @@ def tool_calls() -> Function:
 
     The calls are the answer's `tool_calls`.  If there are none, they are read from its text, as
     small models write them: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, or nothing but
-    such an object or a list of them (in a code fence or not; "parameters" will do for "arguments").
+    such an object or a list of them (in a code fence or not; "parameters" will do for "arguments",
+    and the wire's own form, with "function" around it, for the object).
     What looks like a call and cannot be read is a wrong call.
     """
     return Function(
@@ -80,7 +81,7 @@ def _written(text: str) -> Iterator[Any]:
         calls = list(_each(json_of(unfenced(text))))
     except NotJson:
         return
-    if all(map(_looks_like_a_call, calls)):
+    if any(map(_looks_like_a_call, calls)):
         yield from calls
 
 
@@ -89,10 +90,11 @@ def _each(value: object) -> Iterable[Any]:
 
 
 def _looks_like_a_call(value: object) -> bool:
+    function = value.get("function", value) if isinstance(value, dict) else None
     return (
-        isinstance(value, dict)
-        and isinstance(value.get("name"), str)
-        and any(key in value for key in _ARGUMENTS)
+        isinstance(function, dict)
+        and isinstance(function.get("name"), str)
+        and any(key in function for key in _ARGUMENTS)
     )
 
 

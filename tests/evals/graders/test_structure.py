@@ -175,6 +175,7 @@ def calls(*made: dict[str, Any]) -> Answer:
             1,
             "",
         ),
+        (Answer(text=json.dumps(WEATHER)), 1, ""),
         (Answer(text='<tool_call>{"name": "weather"'), 0, "a function call cannot be read"),
         (Answer(text="[" * 100_000), 0, "not called: weather"),
         (Answer(text="<tool_call>" * 50_000), 0, "a function call cannot be read"),
@@ -198,6 +199,8 @@ def test_the_order_of_calls_does_not_count_but_their_number_does() -> None:
         (Answer(), 1),
         (calls(TIME), 0),
         (Answer(text='{"name": "time", "arguments": {}}'), 0),
+        (Answer(text='{"type": "function", "function": {"name": "a", "arguments": {}}}'), 0),
+        (Answer(text='[{"name": "time", "arguments": {}}, {"name": "weather"}]'), 0),
         (Answer(text="<tool_call>…"), 0),
     ],
 )
