@@ -30,6 +30,8 @@ class _Metric(Protocol):
 
     def sentence_score(self, hypothesis: str, references: Sequence[str]) -> _Score: ...
 
+    def get_signature(self) -> object: ...
+
 
 class _Score(Protocol):
     score: float
@@ -48,7 +50,9 @@ def chrf() -> Function:
         from sacrebleu.metrics.chrf import CHRF
     except ImportError:
         raise _needs_sacrebleu("chrf") from None
-    return _overlap("chrf", _percent(CHRF()), "character n-gram F-score (chrF2)")
+    metric = CHRF()
+    about = f"character n-gram F-score (chrF2), {_signature(metric)}"
+    return _overlap("chrf", _percent(metric), about)
 
 
 def bleu(tokenize: str = "auto") -> Function:
@@ -67,14 +71,16 @@ def bleu(tokenize: str = "auto") -> Function:
     Raises:
         ConfigError: sacrebleu or the tokenizer is missing, or there is no such tokenizer.
     """
+    metric = _bleu("13a" if tokenize == "auto" else tokenize)
+    about = f"sentence BLEU, {_signature(metric)}"
     if tokenize != "auto":
-        return _overlap(f"bleu:{tokenize}", _bleu(tokenize), f"sentence BLEU, {tokenize}")
-    spaced, spaceless = _bleu("13a"), _bleu("char")
+        return _overlap(f"bleu:{tokenize}", _percent(metric), about)
+    spaced, spaceless = _percent(metric), _percent(_bleu("char"))
 
     def score(answer: str, expected: str) -> float:
         return (spaceless if is_spaceless(expected) else spaced)(answer, expected)
 
-    return _overlap("bleu", score, "sentence BLEU of words (13a), or characters without spaces")
+    return _overlap("bleu", score, f"{about}; tok:char in scripts without spaces")
 
 
 def gleu() -> Function:
@@ -168,7 +174,13 @@ def _percent(metric: _Metric) -> Callable[[str, str], float]:
     return lambda answer, expected: metric.sentence_score(answer, [expected]).score / 100
 
 
-def _bleu(tokenize: str) -> Callable[[str, str], float]:
+def _signature(metric: _Metric) -> object:
+    """How sacrebleu computes it, and which version, in the words that papers quote."""
+    metric.sentence_score("", [""])  # before, it does not know the number of references
+    return metric.get_signature()
+
+
+def _bleu(tokenize: str) -> _Metric:
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
@@ -179,12 +191,13 @@ def _bleu(tokenize: str) -> Callable[[str, str], float]:
             hint=f"There are: auto, {', '.join(TOKENIZERS)}.",
         )
     try:
-        return _percent(BLEU(tokenize=tokenize, effective_order=True))
+        metric: _Metric = BLEU(tokenize=tokenize, effective_order=True)
     except (ImportError, RuntimeError):
         raise ConfigError(
             f"sacrebleu's tokenizer {tokenize!r} needs a package that is not installed",
             hint=f"pip install 'sacrebleu[{tokenize[:2]}]'",
         ) from None
+    return metric
 
 
 def _needs_sacrebleu(name: str) -> ConfigError:

@@ -48,6 +48,13 @@ def test_bleu_agrees_with_a_value_worked_out_by_hand() -> None:
     assert score(bleu("char"), answer, expected) != pytest.approx(by_hand)
 
 
+def test_how_sacrebleu_was_set_up_is_told_as_papers_quote_it() -> None:
+    assert "|eff:yes|tok:13a|smooth:exp|version:" in bleu().about
+    assert "tok:char in scripts without spaces" in bleu().about
+    assert "|tok:char|" in bleu("char").about
+    assert "|nc:6|nw:0|space:no|version:" in chrf().about
+
+
 def test_bleu_of_japanese_counts_characters_and_that_of_english_words() -> None:
     for answer, expected, tokenizer in [
         ("営業は九時からです", "営業は十時からです", "char"),
