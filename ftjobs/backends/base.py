@@ -261,6 +261,15 @@ class Describes(Protocol):
 
 
 @runtime_checkable
+class Stamps(Protocol):
+    """A backend where a name may come to mean another model, such as a folder that is written."""
+
+    def stamp(self, model: str) -> str:
+        """A text that is another one when the model is; "" where the name says it all."""
+        ...
+
+
+@runtime_checkable
 class Hosted(Protocol):
     """A backend of a service that is described by a profile."""
 

@@ -249,9 +249,11 @@ def _open(app: App, name: str | None, untrusted: Collection[str]) -> Backend:
 
 
 def _default_graders(prompts: list[Prompt], evaluation: Evaluation) -> Iterator[str]:
-    if any(prompt.calls is not None for prompt in prompts):
-        yield "tool-calls"
-    if any(prompt.expected is not None for prompt in prompts):
-        yield from ("exact", "chrf")
+    """What is expected most often decides."""
+    calls = sum(prompt.calls is not None for prompt in prompts)
+    texts = sum(prompt.expected is not None for prompt in prompts)
+    found = [("tool-calls",)] * bool(calls) + [("exact", "chrf")] * bool(texts)
+    for names in found if calls > texts else reversed(found):
+        yield from names
     if evaluation.judge is not None:
         yield "pairwise"

@@ -73,7 +73,7 @@ class Asker:
 
     Args:
         cache: what is known already, and where answers are kept.
-        fresh: ask anew what is known, once in this object's life.
+        fresh: ask anew what is known from before; the new answers replace the old.
         threads: requests under way at once at most; the backend knows best by default.
         max_cost: US dollars that may be spent; None for no limit.
         progress: see `Progress`.
@@ -112,7 +112,8 @@ class Asker:
             CostError: the budget is spent; what came is kept.
             StoreError: an answer cannot be kept.
         """
-        wanted = {key_of(question): question for question in questions}
+        keys = [key_of(question) for question in questions]
+        wanted = dict(zip(keys, questions, strict=True))
         self._recall(wanted)
         missing = {key: q for key, q in wanted.items() if key not in self._answers}
         done, total = len(wanted) - len(missing), len(wanted)
@@ -121,7 +122,7 @@ class Asker:
             self._answers[key] = answer
             done += 1
             self._progress(done, total, self._budget.known)
-        return [self._answers[key_of(question)] for question in questions]
+        return [self._answers[key] for key in keys]
 
     def most(self, questions: Iterable[Question]) -> tuple[int, int, float | None]:
         """How many different questions these are, how many of them have no answer yet, and the
@@ -136,10 +137,7 @@ class Asker:
 
     def _recall(self, wanted: Mapping[str, Question]) -> None:
         unknown = [key for key in wanted if key not in self._answers]
-        if self._cache is None or not unknown:
-            return
-        if self._fresh:
-            self._cache.forget(unknown)
+        if self._cache is None or self._fresh or not unknown:
             return
         found, age = self._cache.known(unknown)
         self._answers |= found

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ftjobs.backends.base import Hosted
+from ftjobs.backends.base import Hosted, Stamps
 from ftjobs.database import PATIENCE, begin_log, translated
 from ftjobs.evals.arms import Question
 from ftjobs.evals.result import Answer
@@ -87,13 +87,6 @@ class AnswerCache:
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, text, int(self._now()))
             )
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Keep these answers no longer."""
-        with self._lock, self._translated():
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("DELETE FROM answers WHERE key = ?", ((key,) for key in keys))
-            self._db.execute("COMMIT")
-
     def _select(self, keys: list[str]) -> list[tuple[str, str, int]]:
         marks = ", ".join("?" * len(keys))
         sql = (
@@ -118,6 +111,7 @@ def key_of(question: Question) -> str:
         # One name may mean several places: a variable fills it in, or each project has its own.
         backend.profile.base_url if isinstance(backend, Hosted) else "",
         question.model,
+        backend.stamp(question.model) if isinstance(backend, Stamps) else "",
         [
             m.model_dump(mode="json", exclude_none=True, exclude={"weight"})
             for m in question.messages

@@ -276,6 +276,21 @@ def test_where_no_verdict_is_asked_for_no_report_calls_that_an_error(
         assert "<error" not in text
 
 
+@pytest.mark.parametrize(("calls", "deciding"), [(1, "exact"), (3, "tool-calls")])
+def test_what_is_expected_most_often_decides(
+    run: Run, tmp_path: Path, calls: int, deciding: str
+) -> None:
+    called = {"calls": [{"name": "f", "arguments": {}}]}
+    rows = [
+        {"messages": [{"role": "user", "content": f"q{n}"}], **kind}
+        for kind, count in ((called, calls), ({"expected": "Q1"}, 2))
+        for n in range(count)
+    ]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    done = run("compare", "mixed.jsonl", "--base", "fake-base", "--tuned", "half", "--json")
+    assert done.rows[-1]["verdict"]["grader"] == deciding
+
+
 def test_a_second_run_says_that_it_asked_nobody(run: Run, write: Write) -> None:
     words = ("compare", write(count=8), "--base", "fake-base", "--tuned", "half")
     run(*words)

@@ -158,6 +158,30 @@ def test_an_answer_that_cannot_be_read_is_asked_again(
     assert backend.asked == {"q0": 2, "q1": 1}
 
 
+def test_a_model_that_was_written_anew_is_asked_anew(cache: AnswerCache) -> None:
+    class Folder(Scripted):
+        weights = "first"
+
+        def stamp(self, model: str) -> str:
+            return self.weights
+
+    backend = Folder()
+    for weights in ("first", "first", "second"):
+        backend.weights = weights
+        Asker(cache=cache)(questions(backend, 1))
+    assert backend.asked == {"q0": 2}
+
+
+def test_an_outage_of_a_fresh_run_loses_no_answer(backend: Scripted, cache: AnswerCache) -> None:
+    Asker(cache=cache)(questions(backend, 3))
+    backend.fail_next("complete", AuthError("no such key"))
+    with pytest.raises(AuthError):
+        Asker(cache=cache, fresh=True, threads=1)(questions(backend, 3))
+    again = Asker(cache=cache)
+    again(questions(backend, 3))
+    assert again.reused == 3
+
+
 def test_old_answers_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with closing(AnswerCache(path, now=lambda: 1000.0)) as cache:

@@ -231,6 +231,14 @@ class LocalBackend:
         models.prepare(model, self.settings.cache, say)
         return Model(id=model, owned_by="local")
 
+    def stamp(self, model: str) -> str:
+        """The sizes and times of a folder's files; "" for models that never change."""
+        folder = None if model == models.DEFAULT_MODEL else models.as_folder(model)
+        if folder is None:
+            return ""
+        files = sorted(folder.iterdir())
+        return " ".join(f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files)
+
     # --- answers -----------------------------------------------------------------------------
 
     def complete(

@@ -166,3 +166,17 @@ def test_a_real_base_and_its_adapter_in_one_batch(tmp_path: Path) -> None:
         texts.append("".join(delta.content for delta in deltas))
         assert getattr(found[number], "texts", None) == (texts[-1],)
     assert texts[::2] != texts[1::2]
+
+
+def test_a_folder_whose_weights_were_written_anew_is_another_model(
+    backend: LocalBackend, tmp_path: Path
+) -> None:
+    folder = tmp_path / "merged"
+    folder.mkdir()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"first")
+    first = backend.stamp(str(folder))
+    assert first == backend.stamp(str(folder)) != ""
+    weights.write_bytes(b"second")
+    assert backend.stamp(str(folder)) != first
+    assert backend.stamp("smollm2-135m") == backend.stamp("ft:smollm2-135m:local::1") == ""
