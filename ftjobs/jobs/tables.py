@@ -100,6 +100,7 @@ def settled(table: T, file: Path, name: str = "") -> T:
     update = {
         key: _settled(value, file, f"{name}.{key}".lstrip("."), folder=key in table.FOLDERS)
         for key, value in table
+        if key in table.model_fields_set  # a copy marks all its update as given
     }
     return table.model_copy(update=update)
 

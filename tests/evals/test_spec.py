@@ -146,6 +146,20 @@ def test_files_of_arms(tmp_path: Path) -> None:
     assert (found["old"].backend, found["old"].model) == (None, "old.csv")
 
 
+def test_a_file_that_does_not_say_how_to_ask_changes_nothing(tmp_path: Path) -> None:
+    """Or an arm of a file would be asked as its service likes, beside one that is greedy."""
+    path = tmp_path / "compare.toml"
+    tables = "[evaluation.arms.base]\nprice = [1, 4]\n[evaluation.arms.tuned]\nmax_tokens = 9\n"
+    path.write_text(f'{BASE}tuned = "t"\n{tables}[evaluation.judge]\nmodel = "wise"\n', "utf-8")
+    table = read_evaluation(path)
+    base, tuned = arms_of(table, open=Opener())
+    judge = judge_of(table, open=Opener())
+    assert base.sampling == GREEDY
+    assert tuned.sampling == Sampling(temperature=0, max_tokens=9)
+    assert judge is not None
+    assert judge.sampling is None
+
+
 # --- words --------------------------------------------------------------------------------------
 
 
