@@ -182,9 +182,18 @@ def _announce(
 
     own = [task.prompt for task in tasks if task.set == ""]
     # Where nothing is expected, a judge or a pattern grades every row.
-    n = sum(p.expected is not None or p.calls is not None for p in own) or len(own)
-    least = detectable(n, disagreement=DISAGREEMENT, alpha=1 - confidence)
-    say(power_sentence(n, least, disagreement=DISAGREEMENT, confidence=confidence))
+    graded = [p for p in own if p.expected is not None or p.calls is not None] or own
+    clusters = len({p.cluster or place for place, p in enumerate(graded)})
+    least = detectable(clusters, disagreement=DISAGREEMENT, alpha=1 - confidence)
+    say(
+        power_sentence(
+            len(graded),
+            least,
+            disagreement=DISAGREEMENT,
+            clusters=clusters if clusters < len(graded) else None,
+            confidence=confidence,
+        )
+    )
     wanted = [q for task in tasks for q in _questions(task, arms, samples)]
     count, missing, usd = ask.most(wanted)
     known = f", known already: {count - missing:,}" if missing < count else ""

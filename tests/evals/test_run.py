@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -302,6 +303,18 @@ def test_what_is_known_before_is_said_before() -> None:
     )
     assert said[0].startswith("0 100 rows detect a difference of 12.")
     assert said[1].startswith("0 answers wanted: 200")
+
+
+def test_what_is_said_before_counts_clusters() -> None:
+    for documents, said in [
+        (20, "60 rows in 20 clusters detect a difference of 34.9 points or more"),
+        (5, "60 rows in 5 clusters detect no difference at all"),
+        (60, "60 rows detect a difference of"),
+    ]:
+        asked = [replace(p, cluster=f"doc {i % documents}") for i, p in enumerate(prompts(60))]
+        sentences: list[str] = []
+        compare(asked, two(Models()), say=sentences.append)
+        assert sentences[0].startswith(said)
 
 
 def test_a_model_that_recites_is_named() -> None:
