@@ -177,7 +177,7 @@ def power_sentence(
         n: rows.
         detectable: the smallest difference, from 0 to 1 for points; None where there is none.
         disagreement: the assumed share of rows whose scores differ between the two arms.
-        clusters: how many clusters the rows form; they detect less than as many rows alone.
+        clusters: how many clusters the rows form, for which `detectable` was found.
         confidence: that of the interval which decides.
         power: how often a difference of this size is found.
         unit: what the difference is told in.
@@ -190,6 +190,9 @@ def power_sentence(
         return f"{rows} {verb} no difference at all: more are needed"
     level = f"power {power:g}, α = {f'{1 - confidence:.4g}'.removeprefix('0')}"
     found = f"{rows} {verb} a difference of {_least(detectable, unit)} or more ({level})"
+    alike = "" if clusters is None else "those of a cluster"
     if disagreement is None or detectable > disagreement:  # then at least so many rows differ
-        return found
-    return f"{found}, if {disagreement * 100:g} % of them come out differently"
+        return f"{found}, if {alike} come out alike" if alike else found
+    return f"{found}, if {disagreement * 100:g} % of them come out differently" + (
+        alike and f", {alike} alike"
+    )

@@ -231,6 +231,11 @@ def test_power_is_told_before_anything_is_spent() -> None:
         "120 rows detect a difference of 11.3 points or more (power 0.8, α = .05), "
         "if 20 % of them come out differently"
     )
-    assert power_sentence(1000, 0.04, clusters=40).startswith("1,000 rows in 40 clusters detect a")
+    assert power_sentence(1000, 0.24, clusters=40) == (
+        "1,000 rows in 40 clusters detect a difference of 24.0 points or more "
+        "(power 0.8, α = .05), if those of a cluster come out alike"
+    )
+    told = power_sentence(1000, 0.12, disagreement=0.2, clusters=100)
+    assert told.endswith(", if 20 % of them come out differently, those of a cluster alike")
     assert power_sentence(1, None) == "1 row detects no difference at all: more are needed"
     assert "0.13 nats or more" in power_sentence(9, 0.121, unit="nats")
