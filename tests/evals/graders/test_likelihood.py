@@ -2,6 +2,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -137,3 +138,24 @@ def test_a_local_model_is_asked_for_its_likelihoods(tmp_path: Path) -> None:
         assert float(mark.note.split()[-1]) == pytest.approx(math.exp(-mark.score), rel=0.01)
         assert share.score is not None
         assert 0 <= share.score <= 1
+
+
+def test_a_local_likelihood_is_that_of_the_models_own_logits(tmp_path: Path) -> None:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+    from ftjobs.backends.local.models import load_model, pick_dtype
+
+    folder = tiny.save_model(tmp_path / "tiny")
+    backend = LocalBackend(Settings(home=tmp_path / "home", cache=tmp_path / "cache"))
+    arm = Arm("base", str(folder), backend)
+    (mark,) = perplexity().grade([item(arm, "yes")], nobody)
+    model = load_model(folder, dtype=pick_dtype("cpu"), device="cpu")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    before = tokenizer("<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n").input_ids
+    ids = before + tokenizer("yes<|im_end|>").input_ids  # the end of the turn is foreseen too
+    with torch.no_grad():
+        logs = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    found = [logs[place - 1, ids[place]].item() for place in range(len(before), len(ids))]
+    assert mark.score == pytest.approx(fmean(found), abs=2e-3)
+    assert len(found) == 4
