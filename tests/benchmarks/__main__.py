@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.benchmarks.check import checking
 from tests.benchmarks.compare import comparing
 from tests.benchmarks.faults import submitting
+from tests.benchmarks.generate import generating
 from tests.benchmarks.near import near_duplicates
 from tests.benchmarks.start import starting
 from tests.benchmarks.statistics import statistics as covering
@@ -40,6 +41,7 @@ def main() -> None:
     watching()
     comparing()
     covering([])
+    generating()
 
 
 def report(name: str, ours: list[float], peer: list[float], unit: str) -> None:
