@@ -73,9 +73,16 @@ def _best(contrasts: Sequence[Contrast]) -> Iterator[str]:
     """Which of several arms is best by the first grader."""
     own = [each for each in contrasts if each.set == ""]
     first = [each for each in own if each.grader == own[0].grader]
-    if len(first) > 1:
-        best = max(first, key=lambda each: each.difference)
+    if len(first) < 2:
+        return
+    highest = max(each.difference for each in first)
+    best = [each for each in first if each.difference == highest]
+    found = f"by {best[0].grader}, {told(best[0]).whole}"
+    if len(best) == len(first):
+        yield f"the {len(first)} arms are equally good {found}"
+    else:
+        names = " and ".join(each.arm for each in best)
         yield (
-            f"{best.arm} is best of {len(first)} arms by {best.grader}, {told(best).whole}; "
-            "it was chosen on the prompts that it is scored on, so that this flatters it"
+            f"{names} {'is' if len(best) == 1 else 'are'} best of {len(first)} arms {found}; "
+            "the choice was made on the prompts that are scored, which flatters the chosen"
         )

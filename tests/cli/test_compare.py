@@ -187,7 +187,7 @@ def test_checkpoints_are_arms(run: Run, write: Write, tuned: str) -> None:
     assert names[:2] == ["base", "tuned"]
     assert all(name.startswith("step-") for name in names[2:])
     assert len(names) > 2
-    assert any("is best of" in warning for warning in done.rows[-1]["warnings"])
+    assert any("equally good" in warning for warning in done.rows[-1]["warnings"])
     by_model = run(*words[:-1], tuned, "--checkpoints", names[2].removeprefix("step-"), "--json")
     assert [arm["name"] for arm in by_model.rows[-1]["arms"]] == names[:3]
     assert "There are:" in run(*words, "--checkpoints", "999").err

@@ -66,6 +66,18 @@ def test_a_gain_that_only_one_set_could_score_says_nothing() -> None:
     assert not findings([contrast("train", np.ones(100))], 0.95)
 
 
+def test_arms_that_are_equally_good_are_best_together() -> None:
+    good, fair = contrast("", np.ones(9)), contrast("", np.array([1, 0, 0] * 3))
+    arms = [
+        each.model_copy(update={"arm": arm})
+        for arm, each in zip("abc", (fair, good, good), strict=True)
+    ]
+    (found,) = findings(arms, 0.95)
+    assert found.startswith("b and c are best of 3 arms by exact, +100.0 points; the choice was")
+    assert findings(arms[:2], 0.95)[0].startswith("b is best of 2 arms")
+    assert findings(arms[1:], 0.95) == ["the 2 arms are equally good by exact, +100.0 points"]
+
+
 def test_many_graders_do_not_add_up_to_a_warning() -> None:
     rng = np.random.default_rng(1)
     forgotten = recited = 0
