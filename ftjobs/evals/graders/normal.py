@@ -40,6 +40,7 @@ _NUMBER_OR_MARK = re.compile(
 _OPERATORS = (
     (re.compile(rf"(?<!\w)[{_DASHES}]([$€£¥₩₹]) ?(?=[\d.])"), r"\1-"),
     (re.compile(r"(?<!\w)[-−](?=[a-zα-ω√](?![^\W\d_]))"), "∸"),
+    (re.compile(r"(?<![a-z0-9])([a-z]{1,3})[-−](?![a-z0-9])"), r"\1∸"),  # a grade, as in A-
     (re.compile("!=+"), "≠"),
     (re.compile(r"(?<=[0-9a-z)])( ?)\*\*\1(?=[0-9a-z(])"), "^"),
     (re.compile(r"(?<=[0-9a-z)])( ?)\*\1(?=[0-9a-z(])"), "×"),
@@ -63,18 +64,19 @@ def normal(text: str) -> str:
     * What is part of a number stays: its sign, point, and the - ~ / : between two of them.  So 1.5
       is not 15, -3 is not 3, 10:30 is not 1030, 10² is not 102; but 1,000 is 1000.
     * Symbols stay: 50% is not 50, C++ and C# are not C.  So do the operators of `_OPERATORS`: -$5
-      is not $5, -x is not x, a != b is not a = b, n/2 is neither n*2 nor n**2.
+      is not $5, -x is not x, A- is not A, a != b is not a = b, n/2 is neither n*2 nor n**2.
     * Invisible characters are dropped.
 
-    A text of nothing but punctuation stays as it is, in NFC.  No more than `LONGEST` characters
-    are read.
+    A text of nothing but punctuation stays as it is, but for its width.  No more than `LONGEST`
+    characters are read.
     """
     raised = _FRACTION.sub(" ", _SUPERSCRIPTS.sub(_raised, text[:LONGEST]))
     kana = _NO_VOWEL.sub("-", _LONG_VOWEL.sub("ー", _folded(raised)[:LONGEST]))
+    signed = kana
     for operator, sign in _OPERATORS:
-        kana = operator.sub(sign, kana)
-    parts = _NUMBER_OR_MARK.sub(_number, kana.translate(_PARTS))
-    return " ".join(parts.split()) or nfc(text)
+        signed = operator.sub(sign, signed)
+    parts = _NUMBER_OR_MARK.sub(_number, signed.translate(_PARTS))
+    return " ".join(parts.split()) or kana.strip()
 
 
 def words(text: str) -> list[str]:
