@@ -15,4 +15,6 @@ run ftjobs data check $data/train.jsonl
 run ftjobs submit $data/train.jsonl --model smollm2-135m --suffix demo --seed 42 --watch
 run ftjobs compare $data/prompts.jsonl --base smollm2-135m --tuned latest --max-tokens 64
 tuned=$(ftjobs jobs list --json | head -n 1 | sed -E 's/.*"fine_tuned_model": ?"([^"]*)".*/\1/')
-printf '\nAsk it yourself: FTJOBS_HOME=%s %s chat %s\n' "$FTJOBS_HOME" "$(command -v ftjobs)" "$tuned"
+# With the cache, where there is one of its own: without it the base model is converted again.
+cache=${FTJOBS_CACHE:+FTJOBS_CACHE=$FTJOBS_CACHE }
+printf '\nAsk it yourself: %sFTJOBS_HOME=%s %s chat %s\n' "$cache" "$FTJOBS_HOME" "$(command -v ftjobs)" "$tuned"

@@ -74,7 +74,8 @@ COLOURS: Mapping[str, Mapping[str, Any]] = {
     "graders",
     multiple=True,
     metavar="NAME[:…]",
-    help="How answers are scored; the first decides.  By default exact, then chrf.",
+    help="How answers are scored; the first decides.  By default exact and chrf, or tool-calls; "
+    "with a judge, then pairwise.",
 )
 @click.option("--judge", metavar="MODEL[@BACKEND]", help="The model that judge and pairwise ask.")
 @click.option(

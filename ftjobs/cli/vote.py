@@ -85,7 +85,7 @@ def read_comparison(path: Path) -> Comparison:
         where = "/".join(map(str, first["loc"]))
         raise ConfigError(
             f"{path}: not a comparison: {where and f'{where}: '}{first['msg']}",
-            hint="Name a file that ftjobs compare -o wrote.",
+            hint="Name a .json file that ftjobs compare -o wrote.",
         ) from None
 
 

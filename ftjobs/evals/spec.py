@@ -251,7 +251,7 @@ def _grader(text: str, evaluation: Evaluation, judge: JudgeModel | None) -> Grad
     if judge is None:
         raise ConfigError(
             f"the grader {text!r} asks a model, and no judge is named",
-            hint='Under [evaluation.judge] write model = "MODEL".',
+            hint='Say --judge MODEL, or under [evaluation.judge]: model = "MODEL".',
         )
     from ftjobs.evals.judges.loading import read_rubric
     from ftjobs.evals.judges.pairwise import CRITERIA, pairwise
