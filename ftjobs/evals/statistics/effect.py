@@ -102,7 +102,7 @@ def paired(
     differences[np.abs(differences) <= EQUAL * np.abs(both).max()] = 0
     if unit:
         return _measured(differences, numbers, way, 1.0, 1.0)
-    return _measured(differences, numbers, way, float(both.max() - both.min()), math.inf)
+    return _measured(differences, numbers, way, _seen(both, numbers), math.inf)
 
 
 def preference(
@@ -142,6 +142,16 @@ def mean(scores: Sequence[float], clusters: Sequence[Hashable] | None = None) ->
     pseudo, value = pseudo_values(values, numbers), float(values.mean())
     error = standard_error(pseudo, value) if len(pseudo) > 1 else None
     return Mean(value=value, se=error, n=len(values))
+
+
+def _seen(scores: _Array, numbers: _Numbers) -> float:
+    """The largest difference that scores without bounds can have, as far as they show it.
+
+    One row or cluster shows nothing, and scores that are all the same neither: it is their size.
+    """
+    width = float(np.ptp(scores))
+    is_one = len(scores) == 2 or (numbers is not None and not numbers.any())
+    return float(np.abs(scores).max()) if is_one or not width else width
 
 
 def _counted(differences: _Array, unit: float, test: str, confidence: float) -> Effect:

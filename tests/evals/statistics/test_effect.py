@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftjobs.errors import ConfigError
-from ftjobs.evals.statistics import Effect, mean, paired, preference
+from ftjobs.evals.result import Gate
+from ftjobs.evals.statistics import Effect, decide, mean, paired, preference
 from ftjobs.evals.statistics.clusters import freedom, numbered, pseudo_values
 
 BINARY = st.lists(st.tuples(*[st.sampled_from([0.0, 1.0])] * 2), min_size=1, max_size=40)
@@ -296,7 +297,17 @@ def test_no_difference_at_all_is_not_certainty(kind: str) -> None:
 
 def test_constant_scores_without_bounds_say_nothing_of_their_spread() -> None:
     effect = paired([-7.0] * 15, [-7.0] * 15, kind="continuous")
-    assert (effect.low, effect.high, effect.p) == (0, 0, 1)
+    assert effect.low < -1 < 1 < effect.high
+    assert effect.p == 1
+
+
+@pytest.mark.parametrize("clusters", ["", "aaa"])
+@pytest.mark.parametrize("arm", [-3.2, -3.21])
+def test_one_score_without_bounds_passes_no_gate(arm: float, clusters: str) -> None:
+    rows = len(clusters) or 1
+    effect = paired([-3.2] * rows, [arm] * rows, kind="continuous", clusters=clusters or None)
+    for rule in ("better", "non-inferior"):
+        assert decide(effect.low, effect.high, Gate(rule=rule, margin=0.1)) == "inconclusive"
 
 
 @pytest.mark.parametrize(("baseline", "arm"), [(0.0, 1.0), (0.2, 0.9), (-4.0, -2.0), (1.0, 1.0)])
