@@ -75,7 +75,7 @@ def blocks(
     worse = [change for change in found if change.outcome == "worse"]
     shown = found if most is None else worse[:most]
     paint = style or plain
-    yield paint("heading", _headline(len(worse), len(shown), len(found)))
+    yield paint("heading", _headline(found, len(worse), len(shown)))
     for change in shown:
         yield ""
         yield paint("heading", cells.cut(_title(change), width))
@@ -84,13 +84,16 @@ def blocks(
         yield from _reasons(comparison, change, width)
 
 
-def _headline(worse: int, shown: int, rows: int) -> str:
-    if shown == rows:
-        return f"{many(rows, 'row')}, the biggest regressions first"
-    if not worse:
-        return f"None of {many(rows, 'row')} got worse"
+def _headline(found: Sequence[Scored], worse: int, shown: int) -> str:
+    rows = many(len(found), "row")
+    if shown == len(found):
+        return f"{rows}, the biggest regressions first"
+    if not worse:  # by one grader: another may have found them worse
+        graders = " or ".join(dict.fromkeys(each.grader for each in found if each.grader))
+        said = f"got worse by {words.contents(graders)}" if graders else "was graded for both arms"
+        return f"None of {rows} {said}"
     first = "" if shown == worse else f"; the {shown:,} biggest regressions"
-    return f"{worse:,} of {many(rows, 'row')} got worse{first}"
+    return f"{worse:,} of {rows} got worse{first}"
 
 
 def _title(change: Scored) -> str:

@@ -91,8 +91,10 @@ def test_how_many_rows_are_shown() -> None:
     assert "\n#1000 " in text(many, rows=None)
     assert text(many, rows=3).count("exact 1.00 → 0.00") == 3
     equal = sample.comparison(rows=many.rows[1:3])
-    assert "None of 2 rows got worse" in text(equal)
+    assert "None of 2 rows got worse by exact" in text(equal)
     assert "2 rows, the biggest regressions first" in text(equal, rows=None)
+    bare = [row.model_copy(update={"marks": {}, "preferences": {}}) for row in many.rows]
+    assert "None of 1,000 rows was graded for both arms" in text(sample.comparison(rows=bare))
 
 
 def test_nothing_to_say_is_said() -> None:
