@@ -215,13 +215,14 @@ def judge_of(evaluation: Evaluation, *, open: Open) -> JudgeModel | None:  # noq
     table = evaluation.judge
     if table is None:
         return None
-    from ftjobs.evals.judges.base import JudgeModel
+    from ftjobs.evals.judges.base import JudgeModel, sampling_for
 
-    drawn = table.drawn()
+    drawn, model = table.drawn(), table.model or ""
+    own = sampling_for(model).model_dump(exclude_unset=True)
     return JudgeModel(
         backend=open(table.backend or evaluation.backend),
-        model=table.model or "",
-        sampling=build(Sampling, drawn) if drawn else None,
+        model=model,
+        sampling=build(Sampling, {**own, **drawn}) if drawn else None,
         price=_price(table),
     )
 

@@ -230,7 +230,7 @@ def test_graders_and_judge(tmp_path: Path) -> None:
     judge = judge_of(table, open=Opener())
     assert judge is not None
     assert (judge.model, judge.price) == ("wise", Price(1, 4))
-    assert judge.sampling == Sampling(max_tokens=9)
+    assert judge.sampling == Sampling(temperature=0, max_tokens=9)
     found = graders_of(table, judge=judge)
     assert found is not None
     assert [grader.name for grader in found] == ["exact", "judge", "pairwise"]
