@@ -48,7 +48,7 @@ class _Scores:
 
     baseline: tuple[float, ...]
     arm: tuple[float, ...]
-    clusters: tuple[str, ...] | None
+    clusters: tuple[str | None, ...]
 
 
 def _contrast(
@@ -117,10 +117,8 @@ def _scores(rows: Sequence[Row], grader: str, baseline: str | None, arm: str) ->
         mine = row.score(grader, arm)
         other = 0.5 if baseline is None else row.score(grader, baseline)
         if mine is not None and other is not None:
-            kept.append((other, mine, row.cluster or f"row {row.number}"))
-    others, scores, clusters = zip(*kept, strict=True) if kept else ((), (), ())
-    is_clustered = len(set(clusters)) < len(clusters)
-    return _Scores(others, scores, clusters if is_clustered else None)
+            kept.append((other, mine, row.cluster or None))
+    return _Scores(*zip(*kept, strict=True)) if kept else _Scores((), (), ())
 
 
 def _kind(grader: Grader | PairGrader, scores: _Scores) -> Kind:

@@ -305,6 +305,12 @@ def test_what_is_known_before_is_said_before() -> None:
     assert said[1].startswith("0 answers wanted: 200")
 
 
+def test_no_cluster_is_taken_for_a_row_of_its_own() -> None:
+    first, *others = prompts(9)
+    contrast = compare([replace(first, cluster="row 2"), *others], two(Models())).contrasts[0]
+    assert (contrast.clusters, contrast.test) == (None, "exact McNemar")
+
+
 def test_what_is_said_before_counts_clusters() -> None:
     for documents, said in [
         (20, "60 rows in 20 clusters detect a difference of 34.9 points or more"),
