@@ -21,6 +21,7 @@ from ftjobs.errors import (
     BackendError,
     ConfigError,
     CostError,
+    FtjobsError,
     InvalidRequestError,
     NotFoundError,
     QuotaError,
@@ -178,8 +179,9 @@ class Asker:
                 tools=question.tools,
             )
             answer = _answer(completion, question, turn.seconds)
-        except HOPELESS:
+        except HOPELESS as error:
             self._budget.release(held)
+            _name(error, question)
             raise
         except (BackendError, UnsupportedError) as error:
             self._budget.release(held)
@@ -205,6 +207,7 @@ class Asker:
                 elif isinstance(outcome, InvalidRequestError | UnsupportedError):
                     answer = self._failed(question, outcome)
                 else:
+                    _name(outcome, question)
                     raise outcome
                 yield key, answer
 
@@ -217,6 +220,11 @@ class Asker:
         with self._budget.lock:
             self.spent[question.who].failures += 1
         return Answer(failure=error.message or type(error).__name__)
+
+
+def _name(error: FtjobsError, question: Question) -> None:
+    """Say who was asked, so that a judge is not taken for an arm."""
+    error.message = f"{question.who}: {error.message}"
 
 
 class _Budget:

@@ -6,7 +6,7 @@ compare(prompts, [Arm("base", …), Arm("tuned", …)], graders=[graders.exact()
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TypeVar
@@ -15,6 +15,7 @@ from ftjobs.errors import ConfigError
 from ftjobs.evals import graders as grading
 from ftjobs.evals.arms import GREEDY, Arm, Question
 from ftjobs.evals.asking import Asker, cost_of
+from ftjobs.evals.checks import kind_of, require_comparable, require_gradable
 from ftjobs.evals.contrasts import contrasts_of, verdict_of
 from ftjobs.evals.graders.base import Biased, Grader, Item, Pair, PairGrader, Reports
 from ftjobs.evals.missing import missing_share, missing_warnings
@@ -78,12 +79,19 @@ def compare(
             decide, or several samples that would all be the same.
         BackendError: a model cannot be asked at all; see `Asker`, which raises more.
     """
-    graders = (grading.exact(),) if graders is None else tuple(graders)
     sets = sets or {}
     tasks = _tasks(prompts, sets)
-    _check(tasks, sets, arms, graders, samples, gate)
+    chosen = (grading.exact(),) if graders is None else tuple(graders)
+    own = [task.prompt for task in tasks if task.set == ""]
+    require_comparable(own, sets, arms, chosen, samples, gate)
+    require_gradable([task.prompt for task in tasks], arms[0], graders or ())
+    graders = chosen
     ask = Asker() if ask is None else ask
-    _announce(tasks, arms, samples, confidence, ask, say)
+    _announce(tasks, arms, graders, samples, confidence, ask, say)
+    if any(isinstance(grader, Biased) for grader in graders):
+        # A judge that cannot be asked should cost a row of answers, not all of them.
+        first = tasks[:1]
+        _graded(first, arms, graders, _answers(first, arms, samples, ask), ask)
     answers = _answers(tasks, arms, samples, ask)
     rows = _graded(tasks, arms, graders, answers, ask)
     found = contrasts_of(rows, arms, graders, confidence=confidence, seed=seed)
@@ -130,48 +138,13 @@ def _tasks(prompts: Iterable[Prompt], sets: Mapping[str, Iterable[Prompt]]) -> l
     return [_Task(name, prompt) for name, each in {"": prompts, **sets}.items() for prompt in each]
 
 
-def _check(
-    tasks: Sequence[_Task],
-    sets: Collection[str],
-    arms: Sequence[Arm],
-    graders: Sequence[Grader | PairGrader],
-    samples: int,
-    gate: Gate | None,
-) -> None:
-    if not any(task.set == "" for task in tasks):
-        raise ConfigError("there is no prompt to compare on")
-    if len(arms) < 2:
-        raise ConfigError("a comparison takes two arms at least: a baseline and a candidate")
-    if "" in sets:
-        raise ConfigError("a set has no name", hint="Name it: --set NAME=FILE.")
-    _require_unique("arms", [arm.name for arm in arms])
-    _require_unique("graders", [grader.name for grader in graders])
-    if gate is not None and gate.grader is not None:
-        known = [grader.name for grader in graders]
-        if gate.grader not in known:
-            raise ConfigError(
-                f"the gate's grader {gate.grader!r} is not asked for",
-                hint=f"There are: {', '.join(known) or 'none'}.",
-            )
-    for arm in arms:
-        if samples > 1 and arm.backend is not None and arm.sampling.temperature == 0:
-            raise ConfigError(
-                f"arm {arm.name}: {samples} answers at temperature 0 are one answer",
-                hint="Choose a temperature above 0, or one sample.",
-            )
-
-
-def _require_unique(what: str, names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
-        raise ConfigError(f"two {what} share a name: {', '.join(names)}")
-
-
 # --- asking -----------------------------------------------------------------------------------
 
 
 def _announce(
     tasks: Sequence[_Task],
     arms: Sequence[Arm],
+    graders: Sequence[Grader | PairGrader],
     samples: int,
     confidence: float,
     ask: Asker,
@@ -198,7 +171,9 @@ def _announce(
     count, missing, usd = ask.most(wanted)
     known = f", known already: {count - missing:,}" if missing < count else ""
     cost = f", at most ${usd:,.2f} for those to be asked" if usd else ""
-    say(f"answers wanted: {count:,}{known}{cost}")
+    judges = [grader.name for grader in graders if isinstance(grader, Biased)]
+    besides = f"; the questions of {' and '.join(judges)} come on top" if judges else ""
+    say(f"answers wanted: {count:,}{known}{cost}{besides}")
 
 
 def _questions(task: _Task, arms: Sequence[Arm], samples: int) -> Iterator[Question]:
@@ -351,10 +326,13 @@ def _is_whole(pair: Pair) -> bool:
 
 
 def _grading(grader: Grader | PairGrader, ask: Asker) -> Grading:
-    kind = grader.kind if isinstance(grader, Grader) else "preference"
     spent = ask.spent[grader.name]
     return Grading(
-        name=grader.name, kind=kind, about=grader.about, asked=spent.asked, usd=spent.usd
+        name=grader.name,
+        kind=kind_of(grader),
+        about=grader.about,
+        asked=spent.asked,
+        usd=spent.usd,
     )
 
 

@@ -109,7 +109,8 @@ def test_rows_that_nobody_can_grade_pass_no_gate(run: Run, tmp_path: Path) -> No
     bare = json.dumps({"messages": [{"role": "user", "content": "q1"}]})
     (tmp_path / "bare.jsonl").write_text(bare + "\n", "utf-8")
     words = ("compare", "bare.jsonl", "--base", "fake-base", "--tuned", "half")
-    assert run(*words, "--grader", "exact").code == 7
+    assert run(*words, "--grader", "exact").code == 2  # before anything is asked
+    assert run(*words, "--grader", "perplexity").code == 7
     done = run(*words, "--gate", "none")
     assert done.code == 0
     assert "Q1" in done.out

@@ -261,13 +261,27 @@ def test_a_grader_of_ones_own_that_miscounts_is_refused(given: list[Mark]) -> No
 
 
 def test_a_gate_whose_grader_scored_nothing_has_no_verdict() -> None:
-    bare = [Prompt(prompt.messages) for prompt in prompts(4)]
-    always = Function("always", lambda answer, _prompt: float(answer.text != "no idea"))
-    for gate in (Gate(), Gate(grader="exact")):
-        result = compare(bare, two(Models()), graders=[exact(), always], gate=gate)
-        assert [each.grader for each in result.contrasts] == ["always"]
+    moody = Function("moody", lambda answer, _prompt: None if answer.text == "no idea" else 1.0)
+    for gate in (Gate(), Gate(grader="moody")):
+        result = compare(prompts(4), two(Models(right=0)), graders=[moody, exact()], gate=gate)
+        assert [each.grader for each in result.contrasts] == ["exact"]
         assert result.verdict is None
-        assert "exact, which decides, could score no row of both arms" in result.warnings
+        assert "moody, which decides, could score no row of both arms" in result.warnings
+
+
+def test_a_judge_that_cannot_be_asked_costs_a_row_and_is_named() -> None:
+    backend = Models()
+    judge = pairwise(JudgeModel(backend, "nowhere"))
+    with pytest.raises(NotFoundError, match="pairwise: no model 'nowhere'"):
+        compare(prompts(50), two(backend), graders=[judge])
+    assert backend.asked.total() == 2
+
+
+def test_what_a_judge_is_asked_is_said_to_come_on_top() -> None:
+    said: list[str] = []
+    judge = pairwise(JudgeModel(FakeBackend(), "fake-base"))
+    compare(prompts(2), two(Models()), graders=[judge], say=said.append)
+    assert said[1] == "answers wanted: 4; the questions of pairwise come on top"
 
 
 def test_a_second_run_asks_nobody_and_finds_the_same(cache: AnswerCache) -> None:
@@ -366,11 +380,13 @@ def wrong(backend: FakeBackend) -> list[tuple[list[Prompt], list[Arm], dict[str,
         (prompts(1), [base, base], {}, "two arms share a name"),
         (prompts(1), [base, tuned], {"graders": [exact(), exact()]}, "two graders share a name"),
         (prompts(1), [base, tuned], {"samples": 2}, "at temperature 0"),
+        (prompts(1), [base, tuned], {"gate": Gate(margin=5)}, "the margin 5 is more than"),
+        ([Prompt(prompts(1)[0].messages)], [base, tuned], {"graders": [exact()]}, "can score no"),
         (prompts(1), [base, tuned], {"sets": {"": prompts(2)}}, "a set has no name"),
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(len(wrong(Models()))))
 def test_what_cannot_be_compared_is_refused_before_anything_is_asked(number: int) -> None:
     backend = Models()
     asked, arms, how, words = wrong(backend)[number]
