@@ -15,8 +15,9 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import yaml  # type: ignore[import-untyped]
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.client import Client
-from ftjobs.schema import JobError
+from ftjobs.schema import ChatMessage, JobError
 from tests import service
 from tests.docs.pages import ROOT
 from tests.reports.test_ci import read_outputs
@@ -285,7 +286,10 @@ def runner(there: There, tmp_path: Path) -> Runner:
 
 PYTHON = f"""#!/bin/sh
 # Installing was done before the test.
-[ "$1 $2 $3 $4" = "-m pip install ftjobs" ] || exec {sys.executable} "$@"
+case "$1 $2 $3 $4" in
+    "-m pip install ftjobs"*) ;;
+    *) exec {sys.executable} "$@" ;;
+esac
 """
 
 
@@ -367,6 +371,33 @@ def test_a_pull_request_is_checked_and_has_one_comment(runner: Runner, there: Th
     assert [call.split()[0] for call in calls] == ["GET", "POST", "GET", "PATCH"]
     assert calls[-1] == "PATCH repos/owner/name/issues/comments/1"
     assert jobs_of(there) == []
+
+
+def test_a_merge_waits_for_a_model_that_is_better(runner: Runner, there: There) -> None:
+    steps = load(CI / "github/workflows/compare.yml")["jobs"]["compare"]["steps"]
+    runner.values["github.event.pull_request.number"] = "7"
+    rows = (
+        {"messages": [{"role": "user", "content": f"q{n}"}], "expected": f"Q{n}"} for n in range(40)
+    )
+    (runner.folder / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job_file = runner.folder / "job.toml"
+    job_file.write_text(f'{job_file.read_text()}[evaluation]\nprompts = "eval.jsonl"\n')
+    assert runner.run(steps) == 2
+    assert "no job of this file was found" in runner.log
+    assert called(runner, "train")[0] == 0, runner.log
+    codes = []
+    for knows in ("ft:", "fake-base", "nobody"):
+        there.backend._answers = partial(answered, knows)
+        empty = str(runner.folder.parent / knows.strip(":"))
+        fresh = Runner(runner.folder, {**runner.environ, "FTJOBS_HOME": empty}, runner.values)
+        codes.append(fresh.run(steps))
+    assert codes == [0, 6, 7]
+    [comment] = json.loads(Path(runner.environ["COMMENTS"]).read_text())
+    assert "It is open whether tuned beats base" in comment["body"]
+
+
+def answered(knows: str, model: str, messages: Sequence[ChatMessage]) -> str:
+    return str(messages[-1].content).upper() if model.startswith(knows) else "no idea"
 
 
 def test_bad_data_fails_a_pull_request(runner: Runner) -> None:
