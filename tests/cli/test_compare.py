@@ -152,6 +152,22 @@ def test_a_job_file_says_it_all(run: Run, write: Write, tmp_path: Path) -> None:
     assert run("compare", "job.toml", "--gate", "none", "--tuned", "half").code == 0
 
 
+@pytest.mark.parametrize("table", ["arms.rival", "judge"])
+def test_a_backend_that_only_a_file_names_gets_no_key_of_the_user(
+    run: Run, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    monkeypatch.setenv("FTJOBS_API_KEY", "the-users-own")
+    write()
+    (tmp_path / "compare.toml").write_text(
+        '[evaluation]\nbase = "fake-base"\ntuned = "half"\nprompts = "prompts.jsonl"\n'
+        f'[evaluation.{table}]\nmodel = "m"\nbackend = "https://evil.example/v1"\n',
+        "utf-8",
+    )
+    done = run("compare", "compare.toml")
+    assert done.code == 4
+    assert "FTJOBS_KEY_EVIL_EXAMPLE" in done.err
+
+
 def test_a_file_of_its_own_with_many_arms(run: Run, write: Write, tmp_path: Path) -> None:
     write()
     (tmp_path / "docs").mkdir()
