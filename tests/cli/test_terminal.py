@@ -104,11 +104,10 @@ def test_a_terminated_command_gives_the_cursor_back(
     terminal: Open, environ: dict[str, str]
 ) -> None:
     prompts = Path(environ["HOME"]) / "many.jsonl"
-    row = {"messages": [{"role": "user", "content": ""}]}
     with prompts.open("w", encoding="utf-8") as file:
         for number in range(20_000):
-            row["messages"][0]["content"] = str(number)
-            file.write(json.dumps(row) + "\n")
+            turns = [{"role": "user", "content": str(number)}]
+            file.write(json.dumps({"messages": turns, "expected": "x"}) + "\n")
     models = ("--base", "fake-base", "--tuned", "fake-base", "--grader", "exact")
     screen = terminal("1", "compare", str(prompts), *models)
     screen.read_until("/20000")
