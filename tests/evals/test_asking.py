@@ -296,6 +296,23 @@ def test_a_budget_is_never_passed(backend: Scripted, cache: AnswerCache) -> None
     assert Asker(cache=cache, max_cost=100 * most)(asked)[-1].text == "a39"
 
 
+def test_a_budget_counts_what_is_under_way(cache: AnswerCache) -> None:
+    begun, released = [], threading.Event()
+
+    def slow(_model: str, messages: Sequence[ChatMessage]) -> str:
+        begun.append(messages)
+        released.wait(0.5)
+        return "yes"
+
+    asked = questions(FakeBackend(answers=slow), 12, price=PRICE, sampling=SHORT)
+    *_, most = Asker().most(asked[:1])
+    assert most is not None
+    with pytest.raises(CostError):
+        Asker(cache=cache, max_cost=3.5 * most)(asked)
+    released.set()
+    assert len(begun) <= 3
+
+
 def test_most_counts_what_is_not_known(backend: Scripted, cache: AnswerCache) -> None:
     asked = questions(backend, 4, price=PRICE, sampling=SHORT)
     *_, all_of_them = Asker(cache=cache).most(asked)

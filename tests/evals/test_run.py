@@ -269,6 +269,23 @@ def test_a_gate_whose_grader_scored_nothing_has_no_verdict() -> None:
         assert "moody, which decides, could score no row of both arms" in result.warnings
 
 
+def test_the_verdict_is_on_the_candidate_or_on_nobody() -> None:
+    backend = Models()
+    unheard = Arm("tuned", "old", stored=Silent())  # type: ignore[arg-type]
+    arms = [Arm("base", "base", backend), unheard, Arm("good", "good", backend)]
+    result = compare(prompts(30), arms)
+    assert [each.arm for each in result.contrasts] == ["good"]
+    assert result.verdict is None
+
+
+class Silent:
+    """Stored answers of which none is there."""
+
+    name = "answers.jsonl"
+
+    def find(self, messages: Sequence[ChatMessage], sample: int) -> None: ...
+
+
 def test_a_judge_that_cannot_be_asked_costs_a_row_and_is_named() -> None:
     backend = Models()
     judge = pairwise(JudgeModel(backend, "nowhere"))
