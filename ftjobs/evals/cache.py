@@ -61,11 +61,6 @@ class AnswerCache:
         with self._lock:
             self._db.close()
 
-    def count(self) -> int:
-        """How many answers are kept."""
-        with self._lock, self._translated():
-            return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
-
     def known(self, keys: Iterable[str]) -> tuple[Mapping[str, Answer], float | None]:
         """The answers that are known of `keys`, and the age of the oldest in seconds."""
         wanted = list(dict.fromkeys(keys))

@@ -75,8 +75,7 @@ def compare(
         now: Unix seconds.
 
     Raises:
-        ConfigError: no prompt, fewer than two arms, a name used twice, a gate that no grader can
-            decide, or several samples that would all be the same.
+        ConfigError: what was asked for cannot be compared; see `ftjobs.evals.checks`.
         BackendError: a model cannot be asked at all; see `Asker`, which raises more.
     """
     sets = sets or {}
@@ -88,10 +87,7 @@ def compare(
     graders = chosen
     ask = Asker() if ask is None else ask
     _announce(tasks, arms, graders, samples, confidence, ask, say)
-    if any(isinstance(grader, Biased) for grader in graders):
-        # A judge that cannot be asked should cost a row of answers, not all of them.
-        first = tasks[:1]
-        _graded(first, arms, graders, _answers(first, arms, samples, ask), ask)
+    _try_judges(tasks[:1], arms, graders, samples, ask)
     answers = _answers(tasks, arms, samples, ask)
     rows = _graded(tasks, arms, graders, answers, ask)
     found = contrasts_of(rows, arms, graders, confidence=confidence, seed=seed)
@@ -99,10 +95,10 @@ def compare(
     names = [arm.name for arm in arms]
     warnings = [*missing_warnings(rows, graders, names), *findings(found, confidence)]
     decided = None
-    if gate is not None:
+    if gate is not None and graders:
         missing = {g.name: missing_share(rows, g, (names[0], names[1])) for g in graders}
         decided = verdict_of(found, summaries, gate, confidence=confidence, missing=missing)
-        if decided is None and graders:
+        if decided is None:
             decides = gate.grader or graders[0].name
             warnings.append(f"{decides}, which decides, could score no row of both arms")
     return Comparison(
@@ -139,6 +135,19 @@ def _tasks(prompts: Iterable[Prompt], sets: Mapping[str, Iterable[Prompt]]) -> l
 
 
 # --- asking -----------------------------------------------------------------------------------
+
+
+def _try_judges(
+    first: Sequence[_Task],
+    arms: Sequence[Arm],
+    graders: Sequence[Grader | PairGrader],
+    samples: int,
+    ask: Asker,
+) -> None:
+    """Ask the judges about the first row: one that cannot be asked should not cost all answers."""
+    judges = [grader for grader in graders if isinstance(grader, Biased)]
+    if judges:
+        _graded(first, arms, judges, _answers(first, arms, samples, ask), ask)
 
 
 def _announce(

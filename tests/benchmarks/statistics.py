@@ -1,6 +1,6 @@
 """Do the intervals cover, and do the tests hold their level?  2,000 seeded repeats a cell.
 
-python -m tests.benchmarks.statistics [WORD ...]     # lines whose names hold a word; about 5 min
+python -m tests.benchmarks.statistics [WORD ...]     # lines whose names hold a word; some minutes
 
 A line draws what a grader would have given: two arms whose true difference is known.  `covers` is
 the share of nominal 95 % intervals that hold it, `rejects` that of p-values of at most .05 after
