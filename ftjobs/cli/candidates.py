@@ -108,7 +108,8 @@ def _paths(written: Evaluation, source: Path, options: Mapping[str, Any]) -> dic
 def _gate(written: GateTable, options: Mapping[str, Any]) -> GateTable:
     rule = options.get("gate")
     said = {"rule": rule if rule != "none" else None, "margin": options.get("margin")}
-    return written.model_copy(update={k: v for k, v in said.items() if v is not None})
+    given = {name: value for name, value in said.items() if value is not None}
+    return build(GateTable, {**written.model_dump(), **given})
 
 
 def _judge(written: JudgeTable | None, options: Mapping[str, Any]) -> dict[str, JudgeTable]:

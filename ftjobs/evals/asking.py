@@ -19,7 +19,6 @@ from ftjobs.backends.base import Backend, Batches, Hosted, Request
 from ftjobs.errors import (
     AuthError,
     BackendError,
-    ConfigError,
     CostError,
     FtjobsError,
     InvalidRequestError,
@@ -60,12 +59,9 @@ def _quiet(_done: int, _total: int, _usd: float | None) -> None:
 
 @dataclass
 class Spent:
-    """What the questions on one account took in this run."""
+    """What the questions on one account took in this run: answers, and US dollars."""
 
     asked: int = 0
-    failures: int = 0
-    tokens_read: int = 0
-    tokens_written: int = 0
     usd: float | None = None
 
 
@@ -187,7 +183,7 @@ class Asker:
             self._budget.release(held)
             if isinstance(error, PASSING):
                 patience.lost(error)
-            return self._failed(question, error)
+            return _failed(error)
         patience.won()
         self._keep(key, question, answer, held)
         return answer
@@ -205,7 +201,7 @@ class Asker:
                     answer = _answer(outcome, question, None)
                     self._keep(key, question, answer, 0.0)
                 elif isinstance(outcome, InvalidRequestError | UnsupportedError):
-                    answer = self._failed(question, outcome)
+                    answer = _failed(outcome)
                 else:
                     _name(outcome, question)
                     raise outcome
@@ -216,10 +212,9 @@ class Asker:
             self._cache.put(key, answer)
         self._budget.settle(self.spent[question.who], question, answer.usage, held)
 
-    def _failed(self, question: Question, error: BackendError | ConfigError) -> Answer:
-        with self._budget.lock:
-            self.spent[question.who].failures += 1
-        return Answer(failure=error.message or type(error).__name__)
+
+def _failed(error: FtjobsError) -> Answer:
+    return Answer(failure=error.message or type(error).__name__)
 
 
 def _name(error: FtjobsError, question: Question) -> None:
@@ -231,7 +226,7 @@ class _Budget:
     """What was spent, what is under way, and how much it may become.  Thread-safe."""
 
     def __init__(self, most: float | None) -> None:
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()
         self.known: float | None = None
         self._most = most
         self._held = 0.0
@@ -246,7 +241,7 @@ class _Budget:
                 f"nobody knows what {question.model} costs, so that no budget can be kept",
                 hint="Give the arm its price, or leave the budget out.",
             )
-        with self.lock:
+        with self._lock:
             if not (self.known or 0.0) + self._held + cost <= self._most:  # so that NaN is refused
                 raise CostError(
                     f"the budget of ${self._most:,.2f} does not reach for the next question",
@@ -256,17 +251,14 @@ class _Budget:
         return cost
 
     def release(self, held: float) -> None:
-        with self.lock:
+        with self._lock:
             self._held -= held
 
     def settle(self, spent: Spent, question: Question, usage: Usage | None, held: float) -> None:
         cost = cost_of(usage, question.price)
-        with self.lock:
+        with self._lock:
             self._held -= held
             spent.asked += 1
-            if usage is not None:
-                spent.tokens_read += usage.prompt_tokens
-                spent.tokens_written += usage.completion_tokens
             if cost is None and question.price is not None:
                 cost = _most(question)  # the service counts no tokens: the most that it can be
             if cost is not None:

@@ -339,6 +339,7 @@ WRONG = [
     (("--base", "fake-base", "--tuned", "half", "--arm", "base=half"), 2, "base"),
     (("--base", "fake-base", "--tuned", "half", "--set", "x"), 2, "KEY=VALUE"),
     (("--base", "fake-base", "--tuned", "half", "--samples", "3"), 2, "temperature 0"),
+    (("--base", "fake-base", "--tuned", "half", "--margin", "nan"), 2, "margin"),
 ]
 
 
