@@ -186,8 +186,8 @@ def counter_of(backend: Trainer, model: str) -> TokenCounter:
     """The exact counter of a model's tokens if this machine has it, else an estimate."""
     if backend.name != "local":
         return counter_for(model)
-    from ftjobs.backends.local import tokens
     from ftjobs.backends.local.backend import LocalBackend
+    from ftjobs.backends.local.training import tokens
 
     if not isinstance(backend, LocalBackend):
         return counter_for(model)
@@ -214,7 +214,7 @@ def _epochs(spec: JobSpec, train: Planned, *, local: bool) -> tuple[int, bool]:
     if isinstance(chosen, int):
         return chosen, True
     if local:
-        from ftjobs.backends.local.tokens import auto_epochs
+        from ftjobs.backends.local.training.tokens import auto_epochs
     else:
         from ftjobs.data.cost import auto_epochs
     return auto_epochs(max(1, train.examples)), False

@@ -75,9 +75,10 @@ def training() -> None:
     import torch
 
     from ftjobs import data
-    from ftjobs.backends.local import models, train
-    from ftjobs.backends.local.recipe import Recipe
-    from ftjobs.backends.local.render import Renderer
+    from ftjobs.backends.local import models
+    from ftjobs.backends.local.training import loop
+    from ftjobs.backends.local.training.recipe import Recipe
+    from ftjobs.backends.local.training.render import Renderer
 
     cache = Path(os.environ.get("FTJOBS_CACHE", tempfile.gettempdir()))
     base = models.prepare(models.DEFAULT_MODEL, cache)
@@ -91,7 +92,7 @@ def training() -> None:
         threads=torch.get_num_threads(),
     )  # fmt: skip
     model = models.load_model(base.folder, dtype=recipe.dtype, device="cpu")
-    run = train.Run(train.add_adapter(model, recipe), recipe, examples)
+    run = loop.Run(loop.add_adapter(model, recipe), recipe, examples)
     optimizer = torch.optim.AdamW(run.parameters.values(), lr=1e-4)
     steps = iter(run)
 

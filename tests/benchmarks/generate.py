@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 
 from ftjobs import data
-from ftjobs.backends.local import checkpoints, models, train
-from ftjobs.backends.local.asked import Answered
-from ftjobs.backends.local.batch import answers
-from ftjobs.backends.local.generate import Engine, Question
-from ftjobs.backends.local.recipe import Recipe
+from ftjobs.backends.local import checkpoints, models
+from ftjobs.backends.local.answers.asked import Answered
+from ftjobs.backends.local.answers.batch import answers
+from ftjobs.backends.local.answers.engine import Engine, Question
+from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.schema import Sampling
 
 ROOT = Path(__file__).parents[2]
@@ -128,8 +129,8 @@ def tuned(base: Path, folder: Path, dtype: str) -> Path:
     engine = Engine(base, dtype=dtype, device="cpu")
     rows = data.read(ROOT / "datasets" / "support" / "train.jsonl")
     renderer = engine.renderer(None)
-    run = train.Run(
-        train.add_adapter(engine.model, recipe), recipe, [renderer.example(row) for row in rows]
+    run = loop.Run(
+        loop.add_adapter(engine.model, recipe), recipe, [renderer.example(row) for row in rows]
     )
     list(run)
     checkpoints.save_adapter(folder, run.model, renderer.tokenizer, {"base_model": base.name})

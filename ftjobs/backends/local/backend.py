@@ -15,7 +15,7 @@ from pathlib import Path
 from ftjobs import data
 from ftjobs.backends.base import Likelihood, Progress, Request, Tools, check_supported
 from ftjobs.backends.local import models, worker
-from ftjobs.backends.local.answering import Answering
+from ftjobs.backends.local.answers.answering import Answering
 from ftjobs.backends.local.store import News, Store
 from ftjobs.config import Settings
 from ftjobs.errors import (

@@ -19,12 +19,13 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from ftjobs import data
-from ftjobs.backends.local import batches, checkpoints, models
+from ftjobs.backends.local import checkpoints, models
 from ftjobs.backends.local.openmp import Pace
-from ftjobs.backends.local.recipe import Facts, Machine, Recipe, resolve
-from ftjobs.backends.local.render import Renderer, Tokens
 from ftjobs.backends.local.store import News, Store
-from ftjobs.backends.local.train import Run, Step, add_adapter
+from ftjobs.backends.local.training import batches
+from ftjobs.backends.local.training.loop import Run, Step, add_adapter
+from ftjobs.backends.local.training.recipe import Facts, Machine, Recipe, resolve
+from ftjobs.backends.local.training.render import Renderer, Tokens
 from ftjobs.errors import TrainingError
 from ftjobs.schema import Checkpoint, Metrics
 

@@ -33,7 +33,7 @@ def find_counter(app: App, model: str | None) -> TokenCounter:
     """
     if model is None or not is_local(app, model):
         return counter_for(model)
-    from ftjobs.backends.local import tokens
+    from ftjobs.backends.local.training import tokens
 
     try:
         return tokens.counter_for(base_of(model), app.settings.cache)

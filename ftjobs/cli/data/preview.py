@@ -148,7 +148,7 @@ def _renderer(app: App, model: str) -> tuple[TokenCounter, Render]:
         ModelError: a local base model that is not on this machine.
     """
     if is_local(app, model):
-        from ftjobs.backends.local import tokens
+        from ftjobs.backends.local.training import tokens
 
         local = tokens.counter_for(base_of(model), app.settings.cache)
         return local, lambda example: [

@@ -78,7 +78,7 @@ def _cost(
         return None
     local = is_local(app, model)
     if local and epochs is None:
-        from ftjobs.backends.local.tokens import auto_epochs
+        from ftjobs.backends.local.training.tokens import auto_epochs
 
         cost = estimate_cost(
             found, model, epochs=auto_epochs(max(1, found.examples)), prices=known, local=True

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from ftjobs.backends.local import checkpoints, models, worker
+from ftjobs.backends.local.answers.draw import choose
 from ftjobs.backends.local.backend import LocalBackend
-from ftjobs.backends.local.draw import choose
 from ftjobs.errors import InvalidRequestError, ModelError, StoreError, TrainingError
 from ftjobs.schema import ChatMessage, Example, Job, JobSpec, Sampling
 from tests import tiny
 from tests.backends.local.conftest import until, worker_pid, write_dataset
 from tests.backends.local.test_jobs import finish, step, submit
-from tests.backends.local.test_render import make
+from tests.backends.local.training.test_render import make
 
 CALL = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 TOOLS = ({"type": "function", "function": {"name": "weather", "parameters": {}}},)

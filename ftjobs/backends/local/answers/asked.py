@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftjobs.backends.local.draw import Draw, draws
-from ftjobs.backends.local.generate import MAX_ADAPTERS, Question
-from ftjobs.backends.local.writer import Writer
+from ftjobs.backends.local.answers.draw import Draw, draws
+from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Question
+from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.schema import Delta, Usage
 
 

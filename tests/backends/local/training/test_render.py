@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.render import Renderer, Tokens
+from ftjobs.backends.local.training.render import Renderer, Tokens
 from ftjobs.errors import ModelError, TrainingError
 from ftjobs.schema import Example
 from tests import tiny

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from ftjobs.backends.local.asked import Answered
-from ftjobs.backends.local.batch import Batch, answers
-from ftjobs.backends.local.feed import token_bytes
-from ftjobs.backends.local.generate import MAX_ADAPTERS, Engine
+from ftjobs.backends.local.answers.asked import Answered
+from ftjobs.backends.local.answers.batch import Batch, answers
+from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Engine
+from ftjobs.backends.local.answers.feed import token_bytes
 from ftjobs.schema import Sampling
 from tests import tiny
 from tests.backends.local.adapters import save_adapter

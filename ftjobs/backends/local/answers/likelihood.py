@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional
 
 from ftjobs.backends.base import Likelihood
-from ftjobs.backends.local.batch import READ_TOKENS
-from ftjobs.backends.local.batches import micro_batches
-from ftjobs.backends.local.draw import NO_NUMBERS
-from ftjobs.backends.local.feed import feed
-from ftjobs.backends.local.generate import Engine
-from ftjobs.backends.local.render import Tokens
-from ftjobs.backends.local.rows import RowCache
+from ftjobs.backends.local.answers.batch import READ_TOKENS
+from ftjobs.backends.local.answers.draw import NO_NUMBERS
+from ftjobs.backends.local.answers.engine import Engine
+from ftjobs.backends.local.answers.feed import feed
+from ftjobs.backends.local.answers.rows import RowCache
+from ftjobs.backends.local.training.batches import micro_batches
+from ftjobs.backends.local.training.render import Tokens
 from ftjobs.errors import TrainingError
 from ftjobs.schema import ChatMessage, Example
 

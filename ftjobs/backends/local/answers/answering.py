@@ -21,7 +21,7 @@ from ftjobs.errors import BackendError, ConfigError, InvalidRequestError, NotFou
 from ftjobs.schema import ChatMessage, Choice, Completion, Delta, Usage
 
 if TYPE_CHECKING:
-    from ftjobs.backends.local.generate import Engine, Question
+    from ftjobs.backends.local.answers.engine import Engine, Question
 
 Refusal = BackendError | ConfigError
 Place = tuple[Path, str]
@@ -112,7 +112,7 @@ class Answering:
         """
         place, adapter = self._place(model)
         engine = self._engine(place)
-        from ftjobs.backends.local.likelihood import likelihoods
+        from ftjobs.backends.local.answers.likelihood import likelihoods
 
         for found in likelihoods(engine, adapter, conversations):
             yield found if isinstance(found, Likelihood) else _refusal(model, found)
@@ -143,7 +143,7 @@ class Answering:
 
     def _engine(self, place: Place) -> Engine:
         """The base model of this folder and dtype, in memory."""
-        from ftjobs.backends.local.generate import Engine
+        from ftjobs.backends.local.answers.engine import Engine
 
         with self._loading:
             if place not in self._engines:
@@ -160,8 +160,8 @@ def _question(engine: Engine, request: Request, adapter: Path | None) -> Questio
 def _answers(
     engine: Engine, questions: Sequence[tuple[int, Question]], requests: Sequence[Request]
 ) -> Iterator[tuple[int, Completion | Refusal]]:
-    from ftjobs.backends.local.asked import Answered
-    from ftjobs.backends.local.batch import answers
+    from ftjobs.backends.local.answers.asked import Answered
+    from ftjobs.backends.local.answers.batch import answers
 
     for number, found in answers(engine, questions):
         model = requests[number].model

@@ -10,9 +10,9 @@ import pytest
 
 from ftjobs.backends.base import Batches, Foresees, Likelihood, Request
 from ftjobs.backends.local import models, worker
+from ftjobs.backends.local.answers.batch import Batch
+from ftjobs.backends.local.answers.engine import Engine
 from ftjobs.backends.local.backend import LocalBackend
-from ftjobs.backends.local.batch import Batch
-from ftjobs.backends.local.generate import Engine
 from ftjobs.errors import InvalidRequestError, ModelError, NotFoundError
 from ftjobs.schema import ChatMessage, Completion, JobSpec, Sampling
 from tests import tiny

@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjobs.backends.local import models, train
-from ftjobs.backends.local.recipe import Facts, Machine, Recipe, resolve
-from ftjobs.backends.local.render import Tokens
+from ftjobs.backends.local import models
+from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.recipe import Facts, Machine, Recipe, resolve
+from ftjobs.backends.local.training.render import Tokens
 from ftjobs.errors import TrainingError
 from ftjobs.schema import Hyperparameters
 
@@ -46,10 +47,10 @@ def examples(count: int = 10, *, seed: int = 0) -> list[Tokens]:
 
 def adapted(folder: Path, recipe: Recipe = RECIPE) -> Any:
     model = models.load_model(folder, dtype=recipe.dtype, device="cpu")
-    return train.add_adapter(model, recipe)
+    return loop.add_adapter(model, recipe)
 
 
-def weights(run: train.Run) -> dict[str, torch.Tensor]:
+def weights(run: loop.Run) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.state().items()}
 
 
@@ -60,7 +61,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_the_loss_is_that_of_the_whole_model(tiny_model: Path) -> None:
     """Head on supervised positions and right padding change nothing: compare with transformers."""
     model, chosen = models.load_model(tiny_model, dtype="float32", device="cpu"), examples(5)
-    loss, hits = train.token_loss(model, chosen, "cpu")
+    loss, hits = loop.token_loss(model, chosen, "cpu")
     total, count, right = 0.0, 0, 0
     for tokens in chosen:  # one at a time, unpadded, full logits, transformers' own loss
         ids = torch.tensor([tokens.ids])
@@ -79,7 +80,7 @@ def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, budget: int
     """Gradients divide by the step's supervised tokens, however the step is cut."""
     recipe = dataclasses.replace(RECIPE, lora_dropout=0.0, micro_batch_tokens=budget)
     model = adapted(tiny_model, recipe)
-    run = train.Run(model, recipe, examples())
+    run = loop.Run(model, recipe, examples())
     run._accumulate(run.train[:6], 1)
     targets = sum(tokens.targets for tokens in run.train[:6])
     for name, parameter in run.parameters.items():
@@ -88,7 +89,7 @@ def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, budget: int
         cut = parameter.grad
         assert cut is not None
         parameter.grad = None
-        whole, _ = train.token_loss(model, run.train[:6], "cpu")
+        whole, _ = loop.token_loss(model, run.train[:6], "cpu")
         (gradient,) = torch.autograd.grad(whole / targets, parameter)
         torch.testing.assert_close(cut, gradient, rtol=1e-4, atol=1e-7)
         break
@@ -99,7 +100,7 @@ def test_the_adapter_starts_as_nothing_and_only_it_moves(tiny_model: Path) -> No
     before = {name: value.clone() for name, value in base.state_dict().items()}
     ids = torch.tensor([examples(1)[0].ids])
     plain = base(input_ids=ids).logits
-    run = train.Run(train.add_adapter(base, RECIPE), RECIPE, examples())
+    run = loop.Run(loop.add_adapter(base, RECIPE), RECIPE, examples())
     run.model.eval()
     assert torch.equal(run.model(input_ids=ids).logits, plain)
     for _ in run:
@@ -117,16 +118,16 @@ def test_the_adapter_starts_as_nothing_and_only_it_moves(tiny_model: Path) -> No
 def test_resume_is_exact_at_every_step(tiny_model: Path, stop_at: int) -> None:
     """Also in mid-epoch, also with dropout, also for what is measured."""
     valid = examples(6, seed=9)
-    whole = train.Run(adapted(tiny_model), RECIPE, examples(), valid)
+    whole = loop.Run(adapted(tiny_model), RECIPE, examples(), valid)
     unbroken = [dataclasses.replace(step, seconds=0.0) for step in whole]
 
-    first = train.Run(adapted(tiny_model), RECIPE, examples(), valid)
+    first = loop.Run(adapted(tiny_model), RECIPE, examples(), valid)
     broken = []
     for step in first:
         broken.append(dataclasses.replace(step, seconds=0.0))
         if step.number == stop_at:
             break
-    second = train.Run(adapted(tiny_model), RECIPE, examples(), valid)
+    second = loop.Run(adapted(tiny_model), RECIPE, examples(), valid)
     second.restore(weights(first))
     broken += [dataclasses.replace(step, seconds=0.0) for step in second]
     assert broken == unbroken
@@ -136,7 +137,7 @@ def test_resume_is_exact_at_every_step(tiny_model: Path, stop_at: int) -> None:
 def test_the_seed_decides_everything(tiny_model: Path) -> None:
     def final(seed: int) -> dict[str, torch.Tensor]:
         recipe = dataclasses.replace(RECIPE, seed=seed)
-        run = train.Run(adapted(tiny_model, recipe), recipe, examples())
+        run = loop.Run(adapted(tiny_model, recipe), recipe, examples())
         torch.rand(3)  # nobody else's random numbers matter
         for _ in run:
             torch.rand(1)
@@ -148,7 +149,7 @@ def test_the_seed_decides_everything(tiny_model: Path) -> None:
 
 def test_it_learns(tiny_model: Path) -> None:
     recipe = dataclasses.replace(RECIPE, n_epochs=30, lora_r=16, lora_alpha=32, lora_dropout=0.0)
-    run = train.Run(adapted(tiny_model, recipe), recipe, examples(4))
+    run = loop.Run(adapted(tiny_model, recipe), recipe, examples(4))
     steps = list(run)
     assert steps[0].train.loss == pytest.approx(math.log(264), rel=0.1)  # it knew nothing
     assert steps[0].train.accuracy < 0.1
@@ -157,7 +158,7 @@ def test_it_learns(tiny_model: Path) -> None:
 
 def test_validation_is_measured_when_it_should_be(tiny_model: Path) -> None:
     recipe = dataclasses.replace(RECIPE, validations=3)
-    steps = list(train.Run(adapted(tiny_model, recipe), recipe, examples(), examples(3, seed=1)))
+    steps = list(loop.Run(adapted(tiny_model, recipe), recipe, examples(), examples(3, seed=1)))
     assert [step.number for step in steps if step.full_valid] == [3, 6]
     assert [step.number for step in steps if step.valid] == [2, 4, 6]
     assert [step.ends_epoch for step in steps] == [False, False, True] * 2
@@ -166,7 +167,7 @@ def test_validation_is_measured_when_it_should_be(tiny_model: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_with_its_step(tiny_model: Path) -> None:
     recipe = dataclasses.replace(RECIPE, learning_rate=float("inf"), warmup_steps=0)
-    run = train.Run(adapted(tiny_model, recipe), recipe, examples())
+    run = loop.Run(adapted(tiny_model, recipe), recipe, examples())
     with pytest.raises(TrainingError, match="at step 2") as caught:
         list(run)
     assert caught.value.code == "loss_not_finite"
@@ -174,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tiny_model: Path) -> None
 
 def test_learning_rate_rises_and_falls() -> None:
     recipe = dataclasses.replace(RECIPE, learning_rate=1.0, warmup_steps=4)
-    rates = [train.learning_rate(recipe, number, 20) for number in range(1, 21)]
+    rates = [loop.learning_rate(recipe, number, 20) for number in range(1, 21)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert 0 < rates[-1] < 0.1

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ftjobs.backends.local.asked import Answered, Asked, Row, queue
-from ftjobs.backends.local.draw import NO_NUMBERS
-from ftjobs.backends.local.feed import feed, token_bytes
-from ftjobs.backends.local.generate import MAX_ADAPTERS, Engine, Question
-from ftjobs.backends.local.rows import SPARE, RowCache
+from ftjobs.backends.local.answers.asked import Answered, Asked, Row, queue
+from ftjobs.backends.local.answers.draw import NO_NUMBERS
+from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Engine, Question
+from ftjobs.backends.local.answers.feed import feed, token_bytes
+from ftjobs.backends.local.answers.rows import SPARE, RowCache
 from ftjobs.errors import ModelError
 
 MAX_ROWS = 64

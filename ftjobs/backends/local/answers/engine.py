@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
+from ftjobs.backends.local.answers.draw import draws
+from ftjobs.backends.local.answers.mixing import Mixer, mix
+from ftjobs.backends.local.answers.rows import layers_of
+from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.backends.local.checkpoints import verify
-from ftjobs.backends.local.draw import draws
-from ftjobs.backends.local.mixing import Mixer, mix
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
-from ftjobs.backends.local.render import Renderer
-from ftjobs.backends.local.rows import layers_of
-from ftjobs.backends.local.writer import Writer
+from ftjobs.backends.local.training.render import Renderer
 from ftjobs.errors import ModelError
 from ftjobs.schema import Delta, Sampling, Usage
 

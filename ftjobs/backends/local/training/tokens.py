@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.recipe import Facts, Machine, resolve
-from ftjobs.backends.local.render import Renderer
+from ftjobs.backends.local.training.recipe import Facts, Machine, resolve
+from ftjobs.backends.local.training.render import Renderer
 from ftjobs.data.tokens import Count, measure
 from ftjobs.errors import ConfigError, ModelError
 from ftjobs.schema import Example, Hyperparameters

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ftjobs.backends.local.generate import Engine
-from ftjobs.backends.local.rows import RowCache
+from ftjobs.backends.local.answers.engine import Engine
+from ftjobs.backends.local.answers.rows import RowCache
 
 
 def feed(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.recipe import Facts, Machine, resolve
-from ftjobs.backends.local.render import Renderer
-from ftjobs.backends.local.tokens import LocalCounter, auto_epochs, counter_for
+from ftjobs.backends.local.training.recipe import Facts, Machine, resolve
+from ftjobs.backends.local.training.render import Renderer
+from ftjobs.backends.local.training.tokens import LocalCounter, auto_epochs, counter_for
 from ftjobs.data.tokens import Count, TokenCounter, inspector
 from ftjobs.errors import ModelError, TrainingError
 from ftjobs.schema import Example, Hyperparameters

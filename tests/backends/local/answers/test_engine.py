@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.draw import choose
-from ftjobs.backends.local.generate import Engine
-from ftjobs.backends.local.writer import Writer
+from ftjobs.backends.local.answers.draw import choose
+from ftjobs.backends.local.answers.engine import Engine
+from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.schema import Delta, Sampling
 from tests import tiny
 

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ftjobs.backends.local import batches
 from ftjobs.backends.local.models import quietly
-from ftjobs.backends.local.recipe import Recipe
-from ftjobs.backends.local.render import Tokens
+from ftjobs.backends.local.training import batches
+from ftjobs.backends.local.training.recipe import Recipe
+from ftjobs.backends.local.training.render import Tokens
 from ftjobs.errors import TrainingError
 
 

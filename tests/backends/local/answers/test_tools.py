@@ -9,7 +9,7 @@ import pytest
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.backend import LocalBackend
-from ftjobs.backends.local.render import Renderer
+from ftjobs.backends.local.training.render import Renderer
 from ftjobs.errors import InvalidRequestError
 from ftjobs.schema import ChatMessage, Example, Sampling
 from tests import tiny

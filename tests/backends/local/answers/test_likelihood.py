@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from ftjobs.backends.base import Likelihood
-from ftjobs.backends.local import likelihood, train
-from ftjobs.backends.local.generate import Engine
-from ftjobs.backends.local.likelihood import foresee, likelihoods, tokens_of
-from ftjobs.backends.local.recipe import Recipe
-from ftjobs.backends.local.render import Tokens
+from ftjobs.backends.local.answers import likelihood
+from ftjobs.backends.local.answers.engine import Engine
+from ftjobs.backends.local.answers.likelihood import foresee, likelihoods, tokens_of
+from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.recipe import Recipe
+from ftjobs.backends.local.training.render import Tokens
 from ftjobs.schema import ChatMessage, Example
 from tests import tiny
 from tests.backends.local.adapters import save_adapter
@@ -49,7 +50,7 @@ def scores(found: Sequence[object]) -> list[Likelihood]:
 def test_they_add_up_to_the_loss_of_validation(engine: Engine, tiny_model: Path) -> None:
     fresh = Engine(tiny_model, dtype="float32", device="cpu").model
     examples = rows(engine)
-    run = train.Run(train.add_adapter(fresh, RECIPE), RECIPE, examples, examples)
+    run = loop.Run(loop.add_adapter(fresh, RECIPE), RECIPE, examples, examples)
     wanted = run._evaluate(examples)
     found = scores(list(likelihoods(engine, None, CHATS)))
     total = sum(each.tokens for each in found)
@@ -67,7 +68,7 @@ def test_every_row_has_its_loss_however_it_is_cut(
     examples = [tokens_of(engine, None, each) for each in CHATS]
     found = dict(foresee(engine, "", examples, budget=budget))
     for number, row in enumerate(examples):
-        loss, hits = train.token_loss(engine.model, [row], "cpu")
+        loss, hits = loop.token_loss(engine.model, [row], "cpu")
         assert found[number].loss == pytest.approx(loss.item(), rel=1e-5)
         assert (found[number].tokens, found[number].correct) == (row.targets, hits)
 
@@ -130,5 +131,5 @@ def test_a_model_whose_rows_cannot_be_batched(tmp_path: Path) -> None:
     assert engine.layers == 0
     for found, row in zip(likelihoods(engine, None, CHATS[:3]), rows(engine), strict=False):
         assert isinstance(found, Likelihood)
-        loss, _ = train.token_loss(engine.model, [row], "cpu")
+        loss, _ = loop.token_loss(engine.model, [row], "cpu")
         assert found.loss == pytest.approx(loss.item(), rel=1e-5)

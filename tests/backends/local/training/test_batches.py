@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.backends.local import batches
+from ftjobs.backends.local.training import batches
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31), st.integers(1, 50))

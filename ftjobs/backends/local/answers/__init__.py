@@ -1,0 +1,1 @@
+"""Answers from base models and their adapters, one at a time or in batches."""
