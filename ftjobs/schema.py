@@ -100,7 +100,79 @@ class Hyperparameters(_Closed):
         None, description="Fraction of the training file held out when no validation file is given."
     )
 
-    def given(self) -> dict[str, int | float]:
+    train_on_inputs: bool | None = Field(
+        None, description="Learn the prompts as well as the answers. Default: answers only."
+    )
+    max_prompt_length: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Longest prompt in tokens; a longer one is an error, never cut."
+    )
+    max_completion_length: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Longest answer in tokens; a longer one is an error, never cut."
+    )
+    token_mask_probability: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Share of input tokens replaced at random while learning, 0 to below 1."
+    )
+    chat_template: Annotated[str, Field(min_length=1, max_length=100_000)] | None = Field(
+        None, description="Jinja template, for a base model that has none or another than its own."
+    )
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "int4"] | Auto | None = Field(
+        None, description="Type of the frozen weights; int8 and int4 need a GPU. Default auto."
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="Compute activations twice instead of keeping them: slower, less memory."
+    )
+    torch_compile: bool | None = Field(
+        None, description="Compile the model first: minutes, then faster steps."
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "adam", "adadelta", "rmsprop", "sgd"] | None = Field(
+        None, description="Default adamw; adamw_8bit needs a GPU."
+    )
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] | None = Field(
+        None, description="How the learning rate falls after its rise. Default linear."
+    )
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="Share of the steps in which the rate rises. Default 5 %, 10 steps at most.",
+    )
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Decay of the adapter's weights. Default 0."
+    )
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Gradients are clipped at this norm. Default 1."
+    )
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Batches per optimiser step. Default 1."
+    )
+    drop_last_batch: bool | None = Field(
+        None, description="Leave out an epoch's last batch where it is smaller. Default false."
+    )
+    lora_target_modules: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        None, description="Layers to adapt, by the end of their names. Default: every linear layer."
+    )
+    use_rslora: bool | None = Field(
+        None, description="Scale by alpha / sqrt(r) instead of alpha / r. Default false."
+    )
+    use_dora: bool | None = Field(
+        None,
+        description="Learn the weights' magnitudes apart from their directions. Default false.",
+    )
+    evaluation_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Epochs from one full validation to the next. Default 1."
+    )
+    evaluate_before_training: bool | None = Field(
+        None, description="Validate the base model before the first step. Default false."
+    )
+    evaluation_metric: Literal["loss", "perplexity", "bleu"] | None = Field(
+        None, description="What decides the best checkpoint; bleu writes answers. Default loss."
+    )
+    save_best_checkpoint: bool | None = Field(
+        None, description="The tuned model is the checkpoint that validated best, not the last."
+    )
+    early_stopping_patience: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Stop after this many full validations without improvement."
+    )
+
+    def given(self) -> dict[str, Any]:
         """The settings that were really chosen: neither None nor "auto"."""
         return {k: v for k, v in self.model_dump().items() if v is not None and v != "auto"}
 
@@ -116,6 +188,7 @@ class JobSpec(_Closed):
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     metadata: Annotated[Mapping[str, str], Field(max_length=16)] = Field(default_factory=dict)
+    integrations: tuple[Mapping[str, Any], ...] = ()
 
     @field_validator("metadata")
     @classmethod

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-NAMES = {int: "INTEGER", float: "FLOAT", str: "TEXT"}
+NAMES = {int: "INTEGER", float: "FLOAT", str: "TEXT", bool: "true|false"}
 
 
 def options(model: type[BaseModel], *, leave_out: Iterable[str] = ()) -> Callable[[F], F]:
@@ -73,4 +73,5 @@ def _parts(annotation: Any) -> Iterator[str]:
 
 
 def _is_many(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple
+    parts = (annotation, *get_args(annotation))  # the field itself, or one that may be None
+    return any(get_origin(part) is tuple for part in parts)

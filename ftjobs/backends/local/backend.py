@@ -43,7 +43,8 @@ from ftjobs.schema import (
 )
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
-_SUPPORTED = frozenset(Hyperparameters.model_fields) - {"beta"}
+_NOT_YET = {"beta", *list(Hyperparameters.model_fields)[10:]}
+_SUPPORTED = frozenset(Hyperparameters.model_fields) - _NOT_YET
 _DEFAULTS = Sampling()
 _UNFINISHED = frozenset({"queued", "running", "pausing"})
 

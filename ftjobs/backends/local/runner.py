@@ -237,7 +237,7 @@ class JobRun:
             news=[News("model", f"New fine-tuned model created: {name}")],
             fine_tuned_model=name,
             result_file=result,
-            trained_tokens=sum(len(t.ids) for t in run.train) * recipe.n_epochs,
+            trained_tokens=sum(item.size for item in run.train) * recipe.n_epochs,
         )
         checkpoints.prune_states(self.folder, keep=0)
 

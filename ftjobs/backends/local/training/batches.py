@@ -42,20 +42,23 @@ def step(count: int, *, batch_size: int, seed: int, number: int) -> tuple[int, t
     return epoch + 1, chosen[position * batch_size : (position + 1) * batch_size]
 
 
-def micro_batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
+def micro_batches(lengths: Sequence[int], *, budget: int, pads: bool = True) -> list[list[int]]:
     """Groups of positions in `lengths` to run together, longest first.
 
-    A group's padded size (members × longest) stays within `budget` tokens, but for a single
+    A group's size (with `pads`, members × longest) stays within `budget` tokens, but for a single
     example that is longer.  Similar lengths come together, so that little is padded, and the
     largest group comes first, so that memory runs out at the start or not at all.
     """
     groups: list[list[int]] = []
+    size = 0
     for position in sorted(range(len(lengths)), key=lambda p: (-lengths[p], p)):
         last = groups[-1] if groups else []
-        if last and lengths[last[0]] * (len(last) + 1) <= budget:
+        size += lengths[last[0]] if last and pads else lengths[position]
+        if last and size <= budget:
             last.append(position)
         else:
             groups.append([position])
+            size = lengths[position]
     return groups
 
 

@@ -1,4 +1,4 @@
-"""The training loop.  It knows nothing of jobs, stores, processes or files.
+"""The training loop.  It knows nothing of jobs, stores or files.
 
 A `Run` is iterated: each item is one optimiser step that has been taken.  Between items its
 `state` can be saved; a new `Run` that is given this state goes on as if it had never stopped, bit
@@ -13,26 +13,32 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from ftjobs.backends.local.models import quietly
 from ftjobs.backends.local.training import batches
+from ftjobs.backends.local.training.objectives import Item, Objective, objective_for
+from ftjobs.backends.local.training.optimizers import learning_rate, optimizer_for
+from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.recipe import Recipe
-from ftjobs.backends.local.training.render import Tokens
 from ftjobs.errors import TrainingError
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss per supervised token (nats) and the share of tokens predicted (0 to 1)."""
+    """Mean loss per supervised token (nats) and the share of tokens predicted (0 to 1).
+
+    `others` are means of what else the objective reports, by the name of the metric.
+    """
 
     loss: float
     accuracy: float
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,21 +82,29 @@ def add_adapter(model: Any, recipe: Recipe) -> Any:
 class Run:
     """A training run over rendered examples.
 
-    Iterating takes the steps after `self.done`.  Raises TrainingError where it cannot go on:
-    a loss that is not finite, or an adapter that gets no gradient.
+    Iterating takes the steps after `self.done`.  Raises TrainingError where it cannot go on: a
+    loss that is not finite, an adapter that gets no gradient, no memory for a single example.
     """
 
     def __init__(
-        self, model: Any, recipe: Recipe, train: Sequence[Tokens], valid: Sequence[Tokens] = ()
+        self,
+        model: Any,
+        recipe: Recipe,
+        train: Sequence[Item],
+        valid: Sequence[Item] = (),
+        *,
+        objective: Objective[Any] | None = None,
+        processes: Alone | None = None,
     ) -> None:
         self.model, self.recipe = model, recipe
         self.train, self.valid = train, valid
+        self.objective = objective or objective_for(model, recipe)
+        self.processes = processes or Alone()
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=0.0, weight_decay=recipe.weight_decay, fused=True
-        )
+        self.optimizer = optimizer_for(self.parameters.values(), recipe)
         self.per_epoch = batches.steps_per_epoch(len(train), recipe.batch_size)
         self.total = self.per_epoch * recipe.n_epochs
+        self.micro_batch_tokens = recipe.micro_batch_tokens
         self.done = 0
 
     def __iter__(self) -> Iterator[Step]:
@@ -104,42 +118,82 @@ class Run:
             len(self.train), batch_size=recipe.batch_size, seed=recipe.seed, number=number
         )
         chosen = [self.train[index] for index in indices]
-        torch.manual_seed(recipe.seed * 1_000_003 + number)  # dropout
-        self.model.train()
-        train = self._accumulate(chosen, number)
+        train = self._measure(chosen, number, learn=True)
         self._update(number)
         self.done = number
         seconds = time.monotonic() - began
         ends_epoch = number % self.per_epoch == 0
-        full = self._evaluate(self.valid) if self.valid and ends_epoch else None
+        full = self.evaluate(self.valid) if self.valid and ends_epoch else None
         return Step(
             number=number,
             total=self.total,
             epoch=epoch,
             ends_epoch=ends_epoch,
             train=train,
-            valid=self._evaluate(self._sample(number)) if self._validates(number) else None,
+            valid=self.evaluate(self._sample(number)) if self._validates(number) else None,
             full_valid=full,
-            tokens=sum(len(tokens.ids) for tokens in chosen),
+            tokens=sum(item.size for item in chosen),
             seconds=seconds,
         )
 
-    def _accumulate(self, chosen: Sequence[Tokens], number: int) -> Score:
-        """Gradients of the mean loss over every supervised token of the step."""
-        targets = sum(tokens.targets for tokens in chosen)
-        loss_sum, hits = 0.0, 0
-        for batch in self._micro_batches(chosen):
-            loss, hit = token_loss(self.model, batch, self.recipe.device)
-            torch.autograd.backward(loss / targets)
-            loss_sum += loss.item()
-            hits += hit
-        if not math.isfinite(loss_sum):
+    @torch.no_grad()
+    def evaluate(self, items: Sequence[Item]) -> Score:
+        """The mean over `items` with the adapter as it stands."""
+        return self._measure(items, self.done, learn=False)
+
+    def _measure(self, items: Sequence[Item], number: int, *, learn: bool) -> Score:
+        """The mean over `items`; with `learn`, its gradient is left in the parameters.
+
+        Where memory runs out, it begins again with half the tokens at once: the same sums, so the
+        same step but for rounding.
+        """
+        while True:
+            torch.manual_seed(self.recipe.seed * 1_000_003 + number)  # dropout
+            try:
+                score = self._add_up(items, learn=learn)
+            except RuntimeError as error:
+                self._halve(items, error)
+                continue
+            if not math.isfinite(score.loss):
+                kind = "training" if learn else "validation"
+                raise TrainingError(
+                    f"the {kind} loss became {score.loss} at step {number}",
+                    code="loss_not_finite",
+                    hint="A lower learning_rate_multiplier usually helps.",
+                )
+            return score
+
+    def _add_up(self, items: Sequence[Item], *, learn: bool) -> Score:
+        self.model.train(learn)
+        if learn:
+            self.optimizer.zero_grad(set_to_none=True)
+        weight = sum(item.weight for item in items)
+        sums = Counter[str]({"loss": 0.0, "hits": 0})
+        for batch in self.processes.share(list(self._micro_batches(items))):
+            measure = self.objective.measure(batch)
+            if learn:
+                torch.autograd.backward(measure.loss / weight)
+            sums.update({"loss": measure.loss.item(), "hits": measure.hits, **measure.others})
+        if learn:
+            self.processes.add_gradients(self.parameters.values())
+        means = {name: total / weight for name, total in self.processes.add(sums).items()}
+        return Score(means.pop("loss"), means.pop("hits"), means)
+
+    def _halve(self, items: Sequence[Item], error: RuntimeError) -> None:
+        """Compute half as much at once from now on, if that is what `error` wants and can help."""
+        no_memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+        largest = max(item.size for item in items)
+        if not no_memory:
+            raise error
+        if self.micro_batch_tokens <= largest:
             raise TrainingError(
-                f"the training loss became {loss_sum} at step {number}",
-                code="loss_not_finite",
-                hint="A lower learning_rate_multiplier usually helps.",
-            )
-        return Score(loss_sum / targets, hits / targets)
+                f"there is no memory for an example of {largest:,} tokens",
+                code="out_of_memory",
+                hint="Shorten the longest examples, or choose a smaller base model.",
+            ) from None
+        self.micro_batch_tokens = max(largest, self.micro_batch_tokens // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _update(self, number: int) -> None:
         for group in self.optimizer.param_groups:
@@ -158,27 +212,20 @@ class Run:
         every = max(1, self.total // self.recipe.validations)
         return bool(self.valid) and (number % every == 0 or number == self.total)
 
-    def _sample(self, number: int) -> list[Tokens]:
+    def _sample(self, number: int) -> list[Item]:
         """A few validation examples, others each time, the same ones on every run."""
         count = min(self.recipe.validation_examples, len(self.valid))
         start = (number * count) % len(self.valid)
         return [self.valid[(start + offset) % len(self.valid)] for offset in range(count)]
 
-    @torch.no_grad()
-    def _evaluate(self, examples: Sequence[Tokens]) -> Score:
-        self.model.eval()
-        targets = sum(tokens.targets for tokens in examples)
-        pairs = [
-            token_loss(self.model, batch, self.recipe.device)
-            for batch in self._micro_batches(examples)
-        ]
-        loss = sum(loss.item() for loss, _ in pairs)
-        return Score(loss / targets, sum(hits for _, hits in pairs) / targets)
-
-    def _micro_batches(self, examples: Sequence[Tokens]) -> Iterator[list[Tokens]]:
-        lengths = [len(tokens.ids) for tokens in examples]
-        for group in batches.micro_batches(lengths, budget=self.recipe.micro_batch_tokens):
-            yield [examples[position] for position in group]
+    def _micro_batches(self, items: Sequence[Item]) -> Iterator[list[Item]]:
+        groups = batches.micro_batches(
+            [item.size for item in items],
+            budget=self.micro_batch_tokens,
+            pads=self.objective.pads,
+        )
+        for group in groups:
+            yield [items[position] for position in group]
 
     def require_finite(self) -> None:
         """TrainingError if the last update has left the numbers."""
@@ -209,32 +256,3 @@ class Run:
                     key: tensors[f"{key}.{name}"].clone()
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
-
-
-def token_loss(model: Any, examples: Sequence[Tokens], device: str) -> tuple[torch.Tensor, int]:
-    """Summed cross-entropy over the supervised tokens (float32, 0-d), and how many were predicted.
-
-    Padding is on the right, where causal attention keeps it from every real token, so no mask is
-    needed; the head is computed only at positions that some example of the batch supervises.
-    """
-    longest = max(len(tokens.ids) for tokens in examples)
-    ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    labels = torch.full((len(examples), longest), -100)
-    for row, tokens in enumerate(examples):
-        size = len(tokens.ids)
-        ids[row, :size] = torch.tensor(tokens.ids)
-        labels[row, :size] = torch.where(torch.tensor(tokens.supervised), ids[row, :size], -100)
-    labels = labels[:, 1:]  # position t predicts token t + 1
-    keep = (labels != -100).any(dim=0).nonzero().squeeze(1)
-    ids, labels = ids[:, :-1].to(device), labels[:, keep].to(device).flatten()
-    logits = model(input_ids=ids, logits_to_keep=keep.to(device), use_cache=False).logits
-    logits = logits.flatten(0, 1).float()
-    loss = functional.cross_entropy(logits, labels, reduction="sum", ignore_index=-100)
-    return loss, int((logits.argmax(dim=-1) == labels).sum())
-
-
-def learning_rate(recipe: Recipe, number: int, total: int) -> float:
-    """The rate of step `number` (from 1): linear rise, then linear fall that ends above 0."""
-    rise = min(1.0, number / (recipe.warmup_steps + 1))
-    fall = min(1.0, (total - number + 1) / max(1, total - recipe.warmup_steps))
-    return recipe.learning_rate * rise * fall

@@ -46,6 +46,23 @@ class Recipe:
     micro_batch_tokens: int = 1024
     validation_examples: int = 4
     validations: int = 20
+    method: str = "supervised"
+    beta: float = 0.1
+    optimizer: str = "adamw"
+    lr_scheduler_type: str = "linear"
+    gradient_accumulation_steps: int = 1
+    drop_last_batch: bool = False
+    gradient_checkpointing: bool = False
+    torch_compile: bool = False
+    token_mask_probability: float = 0.0
+    lora_target_modules: tuple[str, ...] = ()
+    use_rslora: bool = False
+    use_dora: bool = False
+    evaluation_epochs: float = 1.0
+    evaluate_before_training: bool = False
+    evaluation_metric: str = "loss"
+    save_best_checkpoint: bool = False
+    early_stopping_patience: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, to be stored with the job."""

@@ -32,6 +32,16 @@ class Tokens:
         """How many tokens are supervised."""
         return sum(self.supervised)
 
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return len(self.ids)
+
+    @property
+    def weight(self) -> int:
+        """Its share of a mean loss: a loss is a mean over supervised tokens."""
+        return self.targets
+
 
 @dataclass(frozen=True)
 class Renderer:

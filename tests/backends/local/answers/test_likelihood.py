@@ -13,6 +13,8 @@ from ftjobs.backends.local.answers import likelihood
 from ftjobs.backends.local.answers.engine import Engine
 from ftjobs.backends.local.answers.likelihood import foresee, likelihoods, tokens_of
 from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.objectives import Supervised
+from ftjobs.backends.local.training.padded import Padded
 from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.schema import ChatMessage, Example
@@ -51,7 +53,7 @@ def test_they_add_up_to_the_loss_of_validation(engine: Engine, tiny_model: Path)
     fresh = Engine(tiny_model, dtype="float32", device="cpu").model
     examples = rows(engine)
     run = loop.Run(loop.add_adapter(fresh, RECIPE), RECIPE, examples, examples)
-    wanted = run._evaluate(examples)
+    wanted = run.evaluate(examples)
     found = scores(list(likelihoods(engine, None, CHATS)))
     total = sum(each.tokens for each in found)
     assert total == sum(row.targets for row in examples)
@@ -68,9 +70,9 @@ def test_every_row_has_its_loss_however_it_is_cut(
     examples = [tokens_of(engine, None, each) for each in CHATS]
     found = dict(foresee(engine, "", examples, budget=budget))
     for number, row in enumerate(examples):
-        loss, hits = loop.token_loss(engine.model, [row], "cpu")
-        assert found[number].loss == pytest.approx(loss.item(), rel=1e-5)
-        assert (found[number].tokens, found[number].correct) == (row.targets, hits)
+        wanted = Supervised(Padded(engine.model)).measure([row])
+        assert found[number].loss == pytest.approx(wanted.loss.item(), rel=1e-5)
+        assert (found[number].tokens, found[number].correct) == (row.targets, wanted.hits)
 
 
 def test_the_adapter_foresees(engine: Engine, tiny_model: Path, tmp_path: Path) -> None:
@@ -131,5 +133,5 @@ def test_a_model_whose_rows_cannot_be_batched(tmp_path: Path) -> None:
     assert engine.layers == 0
     for found, row in zip(likelihoods(engine, None, CHATS[:3]), rows(engine), strict=False):
         assert isinstance(found, Likelihood)
-        loss, _ = loop.token_loss(engine.model, [row], "cpu")
+        loss = Supervised(Padded(engine.model)).measure([row]).loss
         assert found.loss == pytest.approx(loss.item(), rel=1e-5)

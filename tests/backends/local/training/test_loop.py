@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.objectives import Supervised
+from ftjobs.backends.local.training.optimizers import learning_rate
+from ftjobs.backends.local.training.padded import Padded
 from ftjobs.backends.local.training.recipe import Facts, Machine, Recipe, resolve
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.errors import TrainingError
@@ -61,7 +64,8 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_the_loss_is_that_of_the_whole_model(tiny_model: Path) -> None:
     """Head on supervised positions and right padding change nothing: compare with transformers."""
     model, chosen = models.load_model(tiny_model, dtype="float32", device="cpu"), examples(5)
-    loss, hits = loop.token_loss(model, chosen, "cpu")
+    measure = Supervised(Padded(model)).measure(chosen)
+    loss, hits = measure.loss, measure.hits
     total, count, right = 0.0, 0, 0
     for tokens in chosen:  # one at a time, unpadded, full logits, transformers' own loss
         ids = torch.tensor([tokens.ids])
@@ -81,15 +85,15 @@ def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, budget: int
     recipe = dataclasses.replace(RECIPE, lora_dropout=0.0, micro_batch_tokens=budget)
     model = adapted(tiny_model, recipe)
     run = loop.Run(model, recipe, examples())
-    run._accumulate(run.train[:6], 1)
-    targets = sum(tokens.targets for tokens in run.train[:6])
+    run._measure(run.train[:6], 1, learn=True)
+    targets = sum(item.weight for item in run.train[:6])
     for name, parameter in run.parameters.items():
         if "lora_B" not in name:
             continue
         cut = parameter.grad
         assert cut is not None
         parameter.grad = None
-        whole, _ = loop.token_loss(model, run.train[:6], "cpu")
+        whole = run.objective.measure(run.train[:6]).loss
         (gradient,) = torch.autograd.grad(whole / targets, parameter)
         torch.testing.assert_close(cut, gradient, rtol=1e-4, atol=1e-7)
         break
@@ -175,7 +179,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tiny_model: Path) -> None
 
 def test_learning_rate_rises_and_falls() -> None:
     recipe = dataclasses.replace(RECIPE, learning_rate=1.0, warmup_steps=4)
-    rates = [loop.learning_rate(recipe, number, 20) for number in range(1, 21)]
+    rates = [learning_rate(recipe, number, 20) for number in range(1, 21)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert 0 < rates[-1] < 0.1

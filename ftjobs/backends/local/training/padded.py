@@ -1,0 +1,44 @@
+"""Scores from any decoder that transformers has, as it computes it: rows padded to the longest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ftjobs.backends.local.training.render import Tokens
+from ftjobs.backends.local.training.scores import Scores
+
+
+class Padded:
+    """A `Scorer`.
+
+    Padding is on the right, where causal attention keeps it from every real token, so no mask is
+    needed; the head is computed only at positions that some example of the batch supervises.
+    """
+
+    pads = True
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def score(self, examples: Sequence[Tokens]) -> Scores:
+        """See `Scorer`."""
+        longest = max(len(tokens.ids) for tokens in examples)
+        ids = torch.zeros(len(examples), longest, dtype=torch.long)
+        supervised = torch.zeros(len(examples), longest, dtype=torch.bool)
+        for row, tokens in enumerate(examples):
+            ids[row, : len(tokens.ids)] = torch.tensor(tokens.ids)
+            supervised[row, : len(tokens.ids)] = torch.tensor(tokens.supervised)
+        supervised = supervised[:, 1:]  # position t predicts token t + 1
+        keep = supervised.any(dim=0).nonzero().squeeze(1)
+        device = self.model.device
+        output = self.model(
+            input_ids=ids[:, :-1].to(device), logits_to_keep=keep.to(device), use_cache=False
+        )
+        kept = supervised[:, keep]
+        logits = output.logits[kept.to(device)].float()
+        labels = ids[:, 1:][:, keep][kept].to(device)
+        logprobs = torch.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
+        return Scores(logprobs, logits.detach().argmax(dim=-1) == labels)
