@@ -33,6 +33,8 @@ __all__ = [
     "JobSpec",
     "Metrics",
     "Model",
+    "Preference",
+    "Prompt",
     "Sampling",
     "Usage",
 ]
@@ -171,6 +173,15 @@ class Hyperparameters(_Closed):
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Stop after this many full validations without improvement."
     )
+
+    @field_validator("lora_target_modules", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        # A list in TOML and JSON; "q_proj,v_proj" on a command line and in other tools.
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) for t in texts):
+            return value
+        return tuple(name.strip() for text in texts for name in text.split(","))
 
     def given(self) -> dict[str, Any]:
         """The settings that were really chosen: neither None nor "auto"."""
@@ -504,6 +515,49 @@ class Example(_Noun):
     tools: tuple[Mapping[str, Any], ...] | None = None
     parallel_tool_calls: bool | None = None
     line: int | None = None
+
+
+class Prompt(_Noun):
+    """The `input` of a preference: what both outputs answer."""
+
+    messages: tuple[ChatMessage, ...]
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class Preference(_Noun):
+    """One line of a preference dataset (DPO); `line` is its number in the file, from 1.
+
+    Each output holds at least one assistant message, and the results of its tool calls.
+    """
+
+    input: Prompt
+    preferred_output: tuple[ChatMessage, ...]
+    non_preferred_output: tuple[ChatMessage, ...]
+    line: int | None = None
+
+    @property
+    def preferred(self) -> Example:
+        """The prompt with the output that should become likelier."""
+        return self._answered(self.preferred_output)
+
+    @property
+    def non_preferred(self) -> Example:
+        """The prompt with the output that should become less likely."""
+        return self._answered(self.non_preferred_output)
+
+    def _answered(self, output: tuple[ChatMessage, ...]) -> Example:
+        # The outputs alone are compared: earlier answers are a part of the question.
+        asked = tuple(
+            message.model_copy(update={"weight": 0}) if message.role == "assistant" else message
+            for message in self.input.messages
+        )
+        return Example(
+            messages=(*asked, *output),
+            tools=self.input.tools,
+            parallel_tool_calls=self.input.parallel_tool_calls,
+            line=self.line,
+        )
 
 
 class Issue(_Closed):

@@ -87,6 +87,21 @@ def test_auto_is_not_given() -> None:
 
 
 @pytest.mark.parametrize(
+    "value", ["q_proj,v_proj", "q_proj, v_proj", ["q_proj", "v_proj"], ("q_proj,v_proj",)]
+)
+def test_layers_are_a_list_however_it_is_written(value: object) -> None:
+    for strict in (True, False):
+        settings = Hyperparameters.model_validate({"lora_target_modules": value}, strict=strict)
+        assert settings.lora_target_modules == ("q_proj", "v_proj")
+
+
+@pytest.mark.parametrize("value", ["", "q_proj,", [3], ["q_proj", 3], 3, {}])
+def test_what_is_no_list_of_layers(value: object) -> None:
+    with pytest.raises(ValidationError):
+        Hyperparameters.model_validate({"lora_target_modules": value}, strict=True)
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"seed": -1}, {"seed": 2**31}, {"suffix": ""}, {"suffix": "x" * 65}, {"model": ""},
