@@ -77,6 +77,7 @@ def training() -> None:
     from ftjobs import data
     from ftjobs.backends.local import models
     from ftjobs.backends.local.training import loop
+    from ftjobs.backends.local.training.adapter import add_adapter
     from ftjobs.backends.local.training.recipe import Recipe
     from ftjobs.backends.local.training.render import Renderer
 
@@ -92,7 +93,7 @@ def training() -> None:
         threads=torch.get_num_threads(),
     )  # fmt: skip
     model = models.load_model(base.folder, dtype=recipe.dtype, device="cpu")
-    run = loop.Run(loop.add_adapter(model, recipe), recipe, examples)
+    run = loop.Run(add_adapter(model, recipe), recipe, examples)
     optimizer = torch.optim.AdamW(run.parameters.values(), lr=1e-4)
     steps = iter(run)
 

@@ -22,6 +22,7 @@ from ftjobs.backends.local.answers.asked import Answered
 from ftjobs.backends.local.answers.batch import answers
 from ftjobs.backends.local.answers.engine import Engine, Question
 from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.adapter import add_adapter
 from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.schema import Sampling
 
@@ -130,7 +131,7 @@ def tuned(base: Path, folder: Path, dtype: str) -> Path:
     rows = data.read(ROOT / "datasets" / "support" / "train.jsonl")
     renderer = engine.renderer(None)
     run = loop.Run(
-        loop.add_adapter(engine.model, recipe), recipe, [renderer.example(row) for row in rows]
+        add_adapter(engine.model, recipe), recipe, [renderer.example(row) for row in rows]
     )
     list(run)
     checkpoints.save_adapter(folder, run.model, renderer.tokenizer, {"base_model": base.name})

@@ -16,14 +16,18 @@ from statistics import median
 from typing import Any
 
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from ftjobs import data
 from ftjobs.backends.local import checkpoints, models
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
 from ftjobs.backends.local.training import batches
-from ftjobs.backends.local.training.loop import Run, Step, add_adapter
+from ftjobs.backends.local.training.adapter import (
+    adapted_layers,
+    add_adapter,
+    parameters_per_rank,
+)
+from ftjobs.backends.local.training.loop import Run, Step
 from ftjobs.backends.local.training.recipe import Facts, Machine, Recipe, resolve
 from ftjobs.backends.local.training.render import Renderer, Tokens
 from ftjobs.errors import TrainingError
@@ -100,9 +104,9 @@ class JobRun:
                 )
         else:
             machine = Machine(dtype, device, torch.get_num_threads())
-            recipe = resolve(
-                self.spec.hyperparameters, _data_facts(model, train), machine, seed=seed
-            )
+            asked = self.spec.hyperparameters
+            facts = _data_facts(model, train, asked.lora_target_modules or ())
+            recipe = resolve(asked, facts, machine, seed=seed)
             self._fix(recipe)
         self._announce(recipe, train, valid)
         torch.set_num_threads(recipe.threads)
@@ -272,19 +276,13 @@ class JobRun:
         self.store.record(self.job_id, self.owner, [News(key or line, line)])
 
 
-def _data_facts(model: Any, train: Sequence[Tokens]) -> Facts:
-    head = model.get_output_embeddings()
-    adapted = [
-        module.weight.shape
-        for module in model.modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
-    ]
+def _data_facts(model: Any, train: Sequence[Tokens], targets: Sequence[str]) -> Facts:
     return Facts(
         examples=len(train),
         targets=sum(tokens.targets for tokens in train),
         hidden_size=int(model.config.hidden_size),
         family=str(model.config.model_type),
-        adapter_parameters_per_rank=sum(sum(shape) for shape in adapted),
+        adapter_parameters_per_rank=parameters_per_rank(adapted_layers(model, targets).values()),
     )
 
 

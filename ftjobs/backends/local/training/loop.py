@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from ftjobs.backends.local.models import quietly
 from ftjobs.backends.local.training import batches
 from ftjobs.backends.local.training.objectives import Item, Objective, objective_for
 from ftjobs.backends.local.training.optimizers import learning_rate, optimizer_for
@@ -58,25 +57,6 @@ class Step:
     full_valid: Score | None
     tokens: int
     seconds: float
-
-
-def add_adapter(model: Any, recipe: Recipe) -> Any:
-    """LoRA (Hu et al. 2021) on every linear layer but the head, in float32, seeded.
-
-    B starts at zero, so the adapted model equals its base until the first step.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=recipe.lora_r,
-        lora_alpha=recipe.lora_alpha,
-        lora_dropout=recipe.lora_dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    torch.manual_seed(recipe.seed)
-    with quietly():
-        return get_peft_model(model, config)
 
 
 class Run:

@@ -13,6 +13,7 @@ from ftjobs.backends.local.answers import likelihood
 from ftjobs.backends.local.answers.engine import Engine
 from ftjobs.backends.local.answers.likelihood import foresee, likelihoods, tokens_of
 from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.adapter import add_adapter
 from ftjobs.backends.local.training.objectives import Supervised
 from ftjobs.backends.local.training.padded import Padded
 from ftjobs.backends.local.training.recipe import Recipe
@@ -52,7 +53,7 @@ def scores(found: Sequence[object]) -> list[Likelihood]:
 def test_they_add_up_to_the_loss_of_validation(engine: Engine, tiny_model: Path) -> None:
     fresh = Engine(tiny_model, dtype="float32", device="cpu").model
     examples = rows(engine)
-    run = loop.Run(loop.add_adapter(fresh, RECIPE), RECIPE, examples, examples)
+    run = loop.Run(add_adapter(fresh, RECIPE), RECIPE, examples, examples)
     wanted = run.evaluate(examples)
     found = scores(list(likelihoods(engine, None, CHATS)))
     total = sum(each.tokens for each in found)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.training import loop
+from ftjobs.backends.local.training.adapter import add_adapter
 from ftjobs.backends.local.training.objectives import Supervised
 from ftjobs.backends.local.training.optimizers import learning_rate
 from ftjobs.backends.local.training.padded import Padded
@@ -50,7 +51,7 @@ def examples(count: int = 10, *, seed: int = 0) -> list[Tokens]:
 
 def adapted(folder: Path, recipe: Recipe = RECIPE) -> Any:
     model = models.load_model(folder, dtype=recipe.dtype, device="cpu")
-    return loop.add_adapter(model, recipe)
+    return add_adapter(model, recipe)
 
 
 def weights(run: loop.Run) -> dict[str, torch.Tensor]:
@@ -104,7 +105,7 @@ def test_the_adapter_starts_as_nothing_and_only_it_moves(tiny_model: Path) -> No
     before = {name: value.clone() for name, value in base.state_dict().items()}
     ids = torch.tensor([examples(1)[0].ids])
     plain = base(input_ids=ids).logits
-    run = loop.Run(loop.add_adapter(base, RECIPE), RECIPE, examples())
+    run = loop.Run(add_adapter(base, RECIPE), RECIPE, examples())
     run.model.eval()
     assert torch.equal(run.model(input_ids=ids).logits, plain)
     for _ in run:
