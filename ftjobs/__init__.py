@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         JobSpec,
         Metrics,
         Model,
+        Preference,
         Sampling,
     )
 
@@ -105,6 +106,7 @@ __all__ = [
     "Model",
     "ModelError",
     "NotFoundError",
+    "Preference",
     "Prompt",
     "QuotaError",
     "RateLimitError",

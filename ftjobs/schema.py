@@ -34,7 +34,7 @@ __all__ = [
     "Metrics",
     "Model",
     "Preference",
-    "Prompt",
+    "PreferenceInput",
     "Sampling",
     "Usage",
 ]
@@ -217,7 +217,9 @@ class JobSpec(_Closed):
 class Sampling(_Closed):
     """How an answer is drawn.  None leaves a parameter to the backend (the wire's defaults).
 
-    `seed` makes local answers reproducible; hosted services treat it as best effort.
+    `seed` makes local answers reproducible; hosted services treat it as best effort.  `top_k` and
+    those below it but `n` are no part of OpenAI's wire: `Capabilities.sampling` says who knows
+    them.  Beam search is deterministic, so it goes with no temperature above 0.
     """
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
@@ -239,7 +241,43 @@ class Sampling(_Closed):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
         None, description="Lowers tokens that the answer has used at all, -2 to 2."
     )
+    top_k: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Draw from this many of the likeliest tokens; 0 for all. Default 0."
+    )
+    repetition_penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Above 1, lowers tokens that the prompt or the answer has. Default 1."
+    )
+    min_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="No stop token before the answer has so many tokens. Default 0."
+    )
     n: Annotated[int, Field(ge=1, le=128)] = Field(1, description="Answers per prompt.")
+    num_beams: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None, description="Search with so many beams instead of drawing. Default 1: no search."
+    )
+
+    @property
+    def beams(self) -> int:
+        """How many beams are searched with; 1 where answers are drawn."""
+        return self.num_beams or 1
+
+    @field_validator("min_tokens")
+    @classmethod
+    def _within_the_longest(cls, value: int | None, info: ValidationInfo) -> int | None:
+        longest = info.data.get("max_tokens")
+        if value is not None and longest is not None and value > longest:
+            raise ValueError(f"an answer has at most max_tokens = {longest} tokens")
+        return value
+
+    @field_validator("num_beams")
+    @classmethod
+    def _searched_not_drawn(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is None or value == 1:
+            return value
+        if info.data.get("temperature"):
+            raise ValueError("beams are searched, not drawn: temperature must be 0 or left out")
+        if info.data.get("n", 1) > value:
+            raise ValueError(f"{value} beams give at most {value} answers: n is too many")
+        return value
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -421,6 +459,13 @@ class Capabilities(_Closed):
         frozenset({"n_epochs", "batch_size", "learning_rate_multiplier"}),
         description="Those that a job may be given.",
     )
+    sampling: frozenset[str] = Field(
+        frozenset(
+            {"temperature", "top_p", "max_tokens", "stop", "seed", "n"}
+            | {"frequency_penalty", "presence_penalty"}
+        ),
+        description="The fields of `Sampling` that a chat request may be given.",
+    )
     pause: bool = Field(False, description="Jobs can be paused and resumed.")
     metadata: bool = Field(True, description="Jobs keep metadata.")
     events: bool = Field(True, description="Jobs have a list of events.")
@@ -517,7 +562,7 @@ class Example(_Noun):
     line: int | None = None
 
 
-class Prompt(_Noun):
+class PreferenceInput(_Noun):
     """The `input` of a preference: what both outputs answer."""
 
     messages: tuple[ChatMessage, ...]
@@ -531,7 +576,7 @@ class Preference(_Noun):
     Each output holds at least one assistant message, and the results of its tool calls.
     """
 
-    input: Prompt
+    input: PreferenceInput
     preferred_output: tuple[ChatMessage, ...]
     non_preferred_output: tuple[ChatMessage, ...]
     line: int | None = None

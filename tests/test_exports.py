@@ -40,6 +40,7 @@ PUBLIC = [
     "Model",
     "ModelError",
     "NotFoundError",
+    "Preference",
     "Prompt",
     "QuotaError",
     "RateLimitError",

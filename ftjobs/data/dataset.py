@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -14,17 +14,19 @@ from ftjobs.data.checker import Manifest, Report, check
 from ftjobs.data.reading import STDIN, DamagedError, lines_of, opened, stamp
 from ftjobs.data.sniff import BOM
 from ftjobs.errors import ConfigError, DatasetError, UnsupportedError
-from ftjobs.schema import Example, Issue
+from ftjobs.schema import Example, Issue, Preference
 
 _decoder = msgspec.json.Decoder(dict[str, object])
+_Row = TypeVar("_Row", Example, Preference)
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A file that has been checked; iterate over it, as often as you like, for its examples.
 
-    It holds no example in memory, pickles, and notices when the file has changed since.
-    `len()` is the number of examples; `warnings` are the issues that were no errors.
+    A preference dataset (DPO) has pairs instead: iterate over `preferences()`.  It holds no example
+    in memory, pickles, and notices when the file has changed since.  `len()` is the number of
+    examples; `warnings` are the issues that were no errors.
     """
 
     path: Path
@@ -43,12 +45,31 @@ class Dataset:
             DatasetError: the file has changed since it was checked.
             UnsupportedError: the examples are not supervised chat.
         """
-        if self.manifest.method != "supervised":
+        if self.manifest.method == "dpo":
             raise UnsupportedError(
-                f"{self.path}: a {self.manifest.method} dataset cannot be read as chat examples",
+                f"{self.path}: holds preferences, and no single examples",
+                hint="Iterate over `dataset.preferences()`.",
+            )
+        self._require("supervised", "chat examples")
+        return self._rows(Example)
+
+    def preferences(self) -> Iterator[Preference]:
+        """The pairs of a preference dataset (DPO) in file order, read as they are asked for.
+
+        Raises:
+            ConfigError: the file is gone or cannot be read.
+            DatasetError: the file has changed since it was checked.
+            UnsupportedError: the examples are no preferences.
+        """
+        self._require("dpo", "preferences")
+        return self._rows(Preference)
+
+    def _require(self, method: str, what: str) -> None:
+        if self.manifest.method != method:
+            raise UnsupportedError(
+                f"{self.path}: a {self.manifest.method} dataset cannot be read as {what}",
                 hint="It can be checked and submitted to a service that trains with this method.",
             )
-        return self._examples()
 
     def check_unchanged(self) -> None:
         """Make sure that the file is the one that was checked, by its size and time of change.
@@ -60,12 +81,12 @@ class Dataset:
         with opened(self.path) as file:
             self._check_unchanged(file)
 
-    def _examples(self) -> Iterator[Example]:
+    def _rows(self, kind: type[_Row]) -> Iterator[_Row]:
         with opened(self.path) as file:
             self._check_unchanged(file)
             for number, line in enumerate(self._lines(file), start=1):
                 if line is not None and not line.removeprefix(BOM).isspace():
-                    yield self._example(number, line.removeprefix(BOM))
+                    yield self._row(kind, number, line.removeprefix(BOM))
             self._check_unchanged(file)
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes | None]:
@@ -80,11 +101,11 @@ class Dataset:
         if now.mtime_ns != self.mtime_ns or (plain and now.size != self.manifest.bytes):
             raise self._stale()
 
-    def _example(self, number: int, line: bytes) -> Example:
+    def _row(self, kind: type[_Row], number: int, line: bytes) -> _Row:
         try:
             row = _decoder.decode(line)
             row["line"] = number  # also over a key of the row that has this name
-            return Example.model_validate(row)
+            return kind.model_validate(row)
         except ValueError:  # it was valid when it was checked
             raise self._stale() from None
 

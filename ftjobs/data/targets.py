@@ -18,6 +18,7 @@ _GB = 10**9
 _OPENAI: Mapping[str, Severity] = {"FT601": "error"}  # T: has failed real jobs
 _ALTERNATING: Mapping[str, Severity] = {"FT307": "error", "FT408": "error", "FT409": "error"}
 _NOWHERE_SENT: Mapping[str, Severity] = {"FT420": "warning"}
+_TRAINED_HERE: Mapping[str, Severity] = {"FT423": "error"}  # our DPO refuses equal outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ TARGETS: Mapping[str, Target] = MappingProxyType(
             Target(
                 "local",
                 hosted=False,
-                methods=("supervised",),
+                methods=("supervised", "dpo"),
                 max_reinforcement_examples=None,
                 image_count=0,
-                severities=_NOWHERE_SENT,
+                severities={**_NOWHERE_SENT, **_TRAINED_HERE},
                 notes=("The context length is the base model's.",),
             ),
             Target(

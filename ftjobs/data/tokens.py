@@ -25,7 +25,7 @@ import msgspec
 from ftjobs.data.estimate import MARGIN, estimate
 from ftjobs.data.scan import Finding
 from ftjobs.errors import TrainingError
-from ftjobs.schema import ChatMessage, Example
+from ftjobs.schema import ChatMessage, Example, Preference
 
 if TYPE_CHECKING:
     import tiktoken
@@ -339,11 +339,9 @@ def _example(row: Mapping[str, Any], messages: Any, number: int | None) -> Examp
 
 
 def _preference(row: Mapping[str, Any], number: int | None) -> Row:
-    asked, better, worse = row["input"], row["preferred_output"], row["non_preferred_output"]
-    prompt = asked["messages"]
-    examples = tuple(_example(asked, [*prompt, *output], number) for output in (better, worse))
-    rest = examples[1].messages[len(prompt) :]
-    return Row("dpo", examples, (*examples[0].messages, *rest))
+    pair = Preference.model_validate({**row, "line": number})
+    examples = (pair.preferred, pair.non_preferred)
+    return Row("dpo", examples, (*examples[0].messages, *pair.non_preferred_output))
 
 
 def inspector(counter: TokenCounter) -> Callable[[bytes], Iterable[Finding]]:

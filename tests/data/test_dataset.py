@@ -139,12 +139,44 @@ def test_a_file_that_is_gone_is_noticed(dataset: Dataset) -> None:
         list(dataset)
 
 
-def test_preferences_can_be_read_but_not_as_chat(tmp_path: Path) -> None:
-    row = json.dumps(ROWS[6])
-    dataset = read(write(tmp_path / "dpo.jsonl", *[row] * 10), target="openai")
+def test_preferences_are_read_as_pairs_and_not_as_chat(tmp_path: Path) -> None:
+    row = {
+        "input": {
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Hello, what is it?"},
+                {"role": "user", "content": "A joke"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "jokes"}}],
+        },
+        "preferred_output": [{"role": "assistant", "content": "Knock, knock."}],
+        "non_preferred_output": [{"role": "assistant", "content": "No."}],
+    }
+    lines = ["", *[json.dumps({**row})] * 10]
+    dataset = read(write(tmp_path / "dpo.jsonl", *lines))
     assert (len(dataset), dataset.manifest.method) == (10, "dpo")
-    with pytest.raises(UnsupportedError, match="a dpo dataset"):
+    pairs = list(dataset.preferences())
+    assert [pair.line for pair in pairs] == list(range(2, 12))
+    assert pairs[0].input.messages[2].content == "A joke"
+    for example, said in ((pairs[0].preferred, "Knock, knock."), (pairs[0].non_preferred, "No.")):
+        assert [message.content for message in example.messages][2:] == ["A joke", said]
+        assert [message.weight for message in example.messages] == [None, 0, None, None]
+        assert (example.tools, example.line) == (pairs[0].input.tools, 2)
+    with pytest.raises(UnsupportedError, match=r"dataset\.preferences\(\)"):
         iter(dataset)
+
+
+def test_chat_is_no_preference(dataset: Dataset) -> None:
+    with pytest.raises(UnsupportedError, match="a supervised dataset cannot be read as pref"):
+        dataset.preferences()
+
+
+def test_equal_outputs_are_an_error_where_they_are_refused(tmp_path: Path) -> None:
+    row = json.loads(json.dumps(ROWS[6]))
+    row["non_preferred_output"] = row["preferred_output"]
+    path = write(tmp_path / "equal.jsonl", *[json.dumps(row)] * 10)
+    assert {issue.code for issue in check(path, target="openai").errors} == set()
+    assert {issue.code for issue in check(path).errors} == {"FT423"}
 
 
 @given(st.lists(damaged_lines(), min_size=1, max_size=3))
@@ -160,6 +192,8 @@ def test_whatever_passes_the_check_can_be_read(
             read(path)
     elif report.manifest.method == "supervised":
         assert len(list(read(path))) == report.manifest.rows == report.examples
+    elif report.manifest.method == "dpo":
+        assert len(list(read(path).preferences())) == report.manifest.rows == report.examples
 
 
 @pytest.mark.parametrize("space", ["\u3000", "\u2028", "\x85", "\x1c", "\x0b"])

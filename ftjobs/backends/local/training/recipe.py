@@ -16,6 +16,8 @@ from typing import Any
 
 from ftjobs.schema import Hyperparameters
 
+_DPO_RATE = 0.1
+"""Of the supervised learning rate.  TRL's own commands for LoRA take 5e-6 against 2e-4."""
 _RANKS = ((50_000, 8), (1_000_000, 16), (5_000_000, 32))
 _MAX_RANK = 128
 
@@ -71,7 +73,9 @@ class Recipe:
     def reported(self, asked: Hyperparameters) -> dict[str, Any]:
         """What the job shows as its hyperparameters, under the names they were asked by."""
         multiplier = asked.given().get("learning_rate_multiplier", 1.0)
+        own = {"beta": self.beta} if self.method == "dpo" else {}
         return {
+            **own,
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
             "learning_rate_multiplier": multiplier,
@@ -102,13 +106,21 @@ class Machine:
     threads: int
 
 
-def resolve(asked: Hyperparameters, facts: Facts, machine: Machine, *, seed: int) -> Recipe:
+def resolve(
+    asked: Hyperparameters,
+    facts: Facts,
+    machine: Machine,
+    *,
+    seed: int,
+    method: str = "supervised",
+) -> Recipe:
     """Settle every number.  The same arguments always give the same recipe."""
     given = asked.given()
     batch_size = int(given.get("batch_size", _batch_size(facts.examples)))
     n_epochs = int(given.get("n_epochs", _n_epochs(facts.examples, batch_size)))
     steps = math.ceil(facts.examples / batch_size) * n_epochs
-    rate = given.get("learning_rate", _learning_rate(facts, steps))
+    slower = _DPO_RATE if method == "dpo" else 1.0
+    rate = given.get("learning_rate", _learning_rate(facts, steps) * slower)
     return Recipe(
         n_epochs=n_epochs,
         batch_size=batch_size,
@@ -121,6 +133,8 @@ def resolve(asked: Hyperparameters, facts: Facts, machine: Machine, *, seed: int
         dtype=machine.dtype,
         device=machine.device,
         threads=machine.threads,
+        method=method,
+        beta=float(given.get("beta", 0.1)),
     )
 
 
