@@ -88,7 +88,7 @@ class Run:
         self.done = 0
 
     def __iter__(self) -> Iterator[Step]:
-        while self.done < self.total:
+        while self.done < self.total and self.processes.turn():
             yield self._step(self.done + 1)
 
     def _step(self, number: int) -> Step:
@@ -128,9 +128,8 @@ class Run:
         same step but for rounding.
         """
         while True:
-            torch.manual_seed(self.recipe.seed * 1_000_003 + number)  # dropout
             try:
-                score = self._add_up(items, learn=learn)
+                score = self._add_up(items, number, learn=learn)
             except RuntimeError as error:
                 self._halve(items, error)
                 continue
@@ -143,17 +142,19 @@ class Run:
                 )
             return score
 
-    def _add_up(self, items: Sequence[Item], *, learn: bool) -> Score:
+    def _add_up(self, items: Sequence[Item], number: int, *, learn: bool) -> Score:
         self.model.train(learn)
         if learn:
             self.optimizer.zero_grad(set_to_none=True)
         weight = sum(item.weight for item in items)
         sums = Counter[str]({"loss": 0.0, "hits": 0})
-        for batch in self.processes.share(list(self._micro_batches(items))):
-            measure = self.objective.measure(batch)
-            if learn:
-                torch.autograd.backward(measure.loss / weight)
-            sums.update({"loss": measure.loss.item(), "hits": measure.hits, **measure.others})
+        with self.processes.computing():
+            for part, batch in self.processes.share(list(self._micro_batches(items))):
+                torch.manual_seed(_seed(self.recipe.seed, number, part))  # dropout
+                measure = self.objective.measure(batch)
+                if learn:
+                    torch.autograd.backward(measure.loss / weight)
+                sums.update({"loss": measure.loss.item(), "hits": measure.hits, **measure.others})
         if learn:
             self.processes.add_gradients(self.parameters.values())
         means = {name: total / weight for name, total in self.processes.add(sums).items()}
@@ -236,3 +237,8 @@ class Run:
                     key: tensors[f"{key}.{name}"].clone()
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
+
+
+def _seed(seed: int, step: int, part: int) -> int:
+    """Of a micro-batch's dropout, whichever process computes it."""
+    return (seed * 1_000_003 + step) * 4_099 + part
