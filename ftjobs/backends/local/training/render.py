@@ -60,14 +60,17 @@ class Renderer:
         Raises:
             ValueError: there is no way to ask this, or the template does not show the `tools`.
         """
+        ids = self._encode(self._prompt_text(messages, tools))
+        if not ids:
+            raise ValueError("the chat template makes no text of this prompt")
+        return ids
+
+    def _prompt_text(self, messages: list[dict[str, Any]], tools: Any) -> str:
         self._refuse_reserved(messages, tools)
         text = render_text(self.tokenizer, messages, tools=tools, prompt=True)
         if tools and text == render_text(self.tokenizer, messages, prompt=True):
             raise ValueError("the chat template does not show the model its tools")
-        ids = self._encode(text)
-        if not ids:
-            raise ValueError("the chat template makes no text of this prompt")
-        return ids
+        return text
 
     def example(self, example: Example) -> Tokens:
         """Token ids and mask of one example.
