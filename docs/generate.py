@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ftjobs import config, errors
 from ftjobs.backends import failures, profiles
 from ftjobs.cli import root
-from ftjobs.cli.app import SHARED
+from ftjobs.cli.app import SHARED, Command
 from ftjobs.cli.watch import SECRETS
 from ftjobs.data.rules import RULES, Fixable, Rule
 from ftjobs.errors import ExitCode
@@ -82,10 +82,7 @@ def cli() -> Iterator[str]:
         usage = " ".join(command.collect_usage_pieces(context))
         yield f"```text\n{context.command_path} {usage}\n```"
         yield from help_parts(command)
-        shared = {parameter.name for parameter in SHARED}
-        own = [p for p in command.params if p.name not in shared and isinstance(p, click.Option)]
-        if own:
-            yield option_table(own)
+        yield from own_options(command, context)
 
 
 def commands(
@@ -108,6 +105,18 @@ def help_parts(command: click.Command) -> Iterator[str]:
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         text = paragraph.replace("\b\n", "").strip()
         yield f"```sh\n{text}\n```" if re.match(r"ftjobs |cat ", text) else text
+
+
+def own_options(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The options that are a command's own, under the headings of its help."""
+    shared = {name for parameter in SHARED for name in parameter.opts} | {"--help"}
+    grouped = command.options_by_section(context) if isinstance(command, Command) else {}
+    for title, options in grouped.items():
+        own = [option for option in options if shared.isdisjoint(option.opts)]
+        if own and len(grouped) > 1:
+            yield f"**{title}**"
+        if own:
+            yield option_table(own)
 
 
 def option_table(options: Sequence[click.Parameter]) -> str:

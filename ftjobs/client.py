@@ -110,6 +110,7 @@ class Client:
         suffix: str | None = None,
         seed: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        preset: str | Path | None = None,
         max_cost: float | None = None,
         allow_unknown_cost: bool = False,
         again: bool = False,
@@ -130,15 +131,17 @@ class Client:
             suffix: 1 to 64 characters that go into the tuned model's name.
             seed: 0 to 2**31 - 1; the same seed trains the same model where the backend can.
             metadata: pairs kept with the job, 15 at most.
+            preset: hyperparameters by a name, such as "h2o-tutorial", or of a TOML file.
             max_cost: the most that the job may cost, in US dollars.
             allow_unknown_cost: let a job of unknown price start under `max_cost`.
             again: start another job even where this one exists.
             progress: called with (bytes sent, bytes in all) of each file in turn.
             say: told in a sentence what was found and what takes time.
-            hyperparameters: fields of `ftjobs.Hyperparameters`, such as n_epochs=3.
+            hyperparameters: fields of `ftjobs.Hyperparameters`, such as n_epochs=3; they win over
+                the preset's.
 
         Raises:
-            ConfigError: an unknown or impossible setting.
+            ConfigError: an unknown or impossible setting, or there is no such preset.
             UnsupportedError: this backend cannot do what was asked.
             DatasetError: a file has errors; `issues` lists every one.
             CostError: the job could cost more than `max_cost`.
@@ -153,6 +156,7 @@ class Client:
             progress=progress,
             say=say,
             validation=validation,
+            preset=preset,
             hyperparameters=hyperparameters,
             max_cost=max_cost,
             allow_unknown_cost=allow_unknown_cost,

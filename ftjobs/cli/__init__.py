@@ -41,7 +41,12 @@ COMMANDS = {
 ISSUES = 10  # printed of a dataset's
 
 
-@click.group(cls=LazyGroup, commands_in=__name__, summaries=COMMANDS)
+@click.group(
+    cls=LazyGroup,
+    commands_in=__name__,
+    summaries=COMMANDS,
+    context_settings={"max_content_width": 100},  # of help; prose in longer lines is hard to read
+)
 @click.version_option(package_name="ftjobs", prog_name="ftjobs")
 def root() -> None:
     """Fine-tuning jobs: hosted while you have it, your own machine when you don't.

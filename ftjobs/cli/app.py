@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -88,6 +88,9 @@ SHARED: list[click.Parameter] = [
 """Options that are understood before and after the command's name."""
 
 
+_COLUMN = 30  # characters that help gives to the names of options
+
+
 class _Shared(click.Command):
     def __init__(self, *args: Any, **attrs: Any) -> None:
         super().__init__(*args, **attrs)
@@ -100,7 +103,43 @@ class _Shared(click.Command):
 
 
 class Command(_Shared):
-    """A command that knows the shared options."""
+    """A command that knows the shared options.
+
+    Args:
+        args: those of `click.Command`.
+        sections: names of parameters by the heading under which help shows their options; what is
+            in none of them comes last.
+        attrs: those of `click.Command`.
+    """
+
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Sequence[str]] | None = None, **attrs: Any
+    ) -> None:
+        super().__init__(*args, **attrs)
+        self.sections = sections or {}
+
+    def options_by_section(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+        """The options in the order of help; those of no section under "Options"."""
+        rest = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
+        grouped = {
+            title: [rest.pop(name) for name in names if name in rest]
+            for title, names in self.sections.items()
+        }
+        return {**grouped, "Options": [*rest.values()]}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, with one margin for all."""
+        written = {
+            title: [record for option in options if (record := option.get_help_record(ctx))]
+            for title, options in self.options_by_section(ctx).items()
+        }
+        names = [len(name) for records in written.values() for name, _ in records]
+        margin = min(_COLUMN, max(names))
+        for title, records in written.items():
+            if records:
+                with formatter.section(title):
+                    rows = [(name.ljust(margin), text) for name, text in records]
+                    formatter.write_dl(rows, col_max=_COLUMN)
 
 
 class Group(_Shared, click.Group):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -11,6 +11,51 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "Hyperparameters of every service": (
+        "n_epochs",
+        "batch_size",
+        "learning_rate_multiplier",
+        "beta",
+    ),
+    "Local training, optimiser": (
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_ratio",
+        "optimizer",
+        "weight_decay",
+        "max_grad_norm",
+        "gradient_accumulation_steps",
+        "drop_last_batch",
+    ),
+    "Local training, adapter": (
+        "lora_r",
+        "lora_alpha",
+        "lora_dropout",
+        "lora_target_modules",
+        "use_rslora",
+        "use_dora",
+    ),
+    "Local training, examples": (
+        "context_length",
+        "max_prompt_length",
+        "max_completion_length",
+        "train_on_inputs",
+        "token_mask_probability",
+        "chat_template",
+    ),
+    "Local training, validation": (
+        "validation_split",
+        "evaluation_epochs",
+        "evaluate_before_training",
+        "evaluation_metric",
+        "save_best_checkpoint",
+        "early_stopping_patience",
+    ),
+    "Local training, memory and speed": ("dtype", "gradient_checkpointing", "torch_compile"),
+}
+"""The fields of `Hyperparameters` under the headings of help."""
 
 NAMES = {int: "INTEGER", float: "FLOAT", str: "TEXT", bool: "true|false"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -16,6 +16,7 @@ from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import attach_command, display_for
 from ftjobs.cli.show import clean_line, emit, progress_bar, say
 from ftjobs.cli.watch import follow
+from ftjobs.jobs import preset as presets
 from ftjobs.jobs.jobfile import JobFile, read_job
 from ftjobs.jobs.plan import Plan, check_sound
 from ftjobs.jobs.planfile import write_plan
@@ -40,6 +41,26 @@ class Dollars(click.FloatRange):
         return amount
 
 
+def _list_presets(context: click.Context, _param: click.Parameter, name: str | None) -> str | None:
+    """A callback: `--preset help` lists what there is, and ends the command."""
+    if name == "help" and not context.resilient_parsing:
+        for each in presets.names():
+            found = presets.read_preset(each)
+            click.echo(f"{each}: {found.description}")
+            for key, value in found.hyperparameters.given().items():
+                click.echo(f"    {key} = {value}")
+        context.exit()
+    return name
+
+
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "What to train": ("model", "validation", "method", "suffix", "seed", "metadata", "preset"),
+    **fields.SECTIONS,
+    "Cost": ("max_cost", "allow_unknown_cost", "again"),
+    "Output": ("dry_run", "watch", "outputs", "as_json"),
+}
+"""The headings of help."""
+
 OPTIONS: Sequence[Callable[[F], F]] = (
     click.argument("source", metavar="TRAIN|JOB.TOML", type=click.Path(path_type=Path)),
     click.option("--model", help="The base model."),
@@ -57,6 +78,14 @@ OPTIONS: Sequence[Callable[[F], F]] = (
         metavar="KEY=VALUE",
         callback=fields.pairs,
         help="Kept with the job.  May be given again.",
+    ),
+    click.option(
+        "--preset",
+        metavar="NAME|FILE",
+        is_eager=True,
+        callback=_list_presets,
+        help=f"Hyperparameters by name ({', '.join(presets.names())}) or of a TOML file; those "
+        "given here win.  --preset help lists them.",
     ),
     fields.options(Hyperparameters),
     click.option(
@@ -81,7 +110,7 @@ def job_options(command: F) -> F:
     return command
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections=SECTIONS)
 @job_options
 @click.option(
     "-o",
@@ -166,6 +195,8 @@ def _from_file(
         "method": job.method,
         "suffix": job.suffix,
         "seed": job.seed,
+        "preset": job.preset,
+        "integrations": job.integrations or None,
         "max_cost": job.budget.max_cost,
     }
     given = {name: value for name, value in options.items() if value is not None}

@@ -10,12 +10,12 @@ import click
 
 from ftjobs.cli import ci
 from ftjobs.cli.app import App, Command, json_option, pass_app
-from ftjobs.cli.plan import job_options, make_plan, show, start
+from ftjobs.cli.plan import SECTIONS, job_options, make_plan, show, start
 from ftjobs.cli.show import clean_line, say
 from ftjobs.jobs.plan import Plan, check_sound
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections=SECTIONS)
 @job_options
 @click.option("--dry-run", is_flag=True, help="Say what would happen, as ftjobs plan does.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from ftjobs.errors import ConfigError
 from ftjobs.jobs.evaluation import ComparisonFile, Evaluation, with_graders_found
 from ftjobs.jobs.fields import explain
+from ftjobs.jobs.preset import PresetName
 from ftjobs.jobs.tables import Source, Table, parse, settled, text_of, valid
 from ftjobs.schema import Hyperparameters, JobSpec
 
@@ -47,10 +48,17 @@ class Budget(Table):
     max_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
+def _tables(value: object) -> tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of tables, each written as [[integrations]]")  # noqa: TRY004 - pydantic's way
+    return tuple(value)
+
+
 class JobFile(Table):
     """A job as a user writes it down.  The limits of its values are those of `JobSpec`.
 
-    `backend` is a backend's name; None leaves it to the settings.
+    `backend` is a backend's name; None leaves it to the settings.  `hyperparameters` win over those
+    of `preset`.
     """
 
     LEAST = (
@@ -63,12 +71,14 @@ class JobFile(Table):
     suffix: str | None = None
     seed: int | None = None
     data: Data
+    preset: PresetName | None = None
     hyperparameters: Hyperparameters = Hyperparameters()
     metadata: Mapping[str, str] = Field(default_factory=dict)
+    integrations: Annotated[tuple[Mapping[str, Any], ...], BeforeValidator(_tables)] = ()
     budget: Budget = Budget()
     evaluation: Evaluation = Evaluation()
 
-    @field_validator("model", "method", "suffix", "seed", "metadata")
+    @field_validator("model", "method", "suffix", "seed", "metadata", "integrations")
     @classmethod
     def _as_in_a_job(cls, value: Any, info: ValidationInfo) -> Any:
         try:

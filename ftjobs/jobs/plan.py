@@ -7,6 +7,7 @@ if nothing has moved since, and may be repeated: the same plan always ends in th
 from __future__ import annotations
 
 import datetime as dt
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ from ftjobs.errors import (
     StalePlanError,
     StoreError,
 )
+from ftjobs.jobs import preset as presets
 from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
@@ -111,6 +113,7 @@ def plan_job(
     train: Source,
     *,
     validation: Source | None = None,
+    preset: str | os.PathLike[str] | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
     ledger: Ledger | None = None,
     max_cost: float | None = None,
@@ -126,7 +129,8 @@ def plan_job(
         backend: where the job would run.
         train: the training examples.
         validation: examples for `valid_loss`; None for none.
-        hyperparameters: fields of `Hyperparameters`.
+        preset: hyperparameters by name, or of a file (`ftjobs.jobs.preset`).
+        hyperparameters: fields of `Hyperparameters`; they win over the preset's.
         ledger: what this machine has sent before.
         max_cost: the most that the job may cost, in US dollars.
         allow_unknown_cost: let a job of unknown price start all the same.
@@ -142,7 +146,7 @@ def plan_job(
         DatasetError: a file has errors, or has too few examples for this backend.
         BackendError: the backend cannot be asked.
     """
-    spec = _draft(hyperparameters or {}, fields)
+    spec = _draft(presets.settings(preset, hyperparameters or {}), fields)
     check_supported(spec, backend.capabilities, backend.name)
     least = backend.capabilities.min_examples
     datasets = {"training_file": _checked(train, spec, backend, least=least)}
