@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from ftjobs.backends.local.training.packed.scorer import open_packed
 from ftjobs.backends.local.training.padded import Padded
 from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.backends.local.training.render import Tokens
@@ -67,9 +68,14 @@ class Supervised:
 
 def scorer_for(model: Any, recipe: Recipe) -> Scorer:  # noqa: ARG001 — families will differ
     """The fastest scorer that is right for an adapted model."""
-    return Padded(model)
+    return open_packed(model) or Padded(model)
 
 
 def objective_for(model: Any, recipe: Recipe) -> Objective[Any]:
     """What a recipe wants of an adapted model."""
-    return Supervised(scorer_for(model, recipe))
+    from ftjobs.backends.local.training.dpo import DPO  # which needs `Measure`
+
+    scorer = scorer_for(model, recipe)
+    if recipe.method == "dpo":
+        return DPO(model, scorer, beta=recipe.beta)
+    return Supervised(scorer)

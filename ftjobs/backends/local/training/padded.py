@@ -38,7 +38,8 @@ class Padded:
             input_ids=ids[:, :-1].to(device), logits_to_keep=keep.to(device), use_cache=False
         )
         kept = supervised[:, keep]
-        logits = output.logits[kept.to(device)].float()
+        logits = output.logits[kept.to(device)]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         labels = ids[:, 1:][:, keep][kept].to(device)
         logprobs = torch.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
         return Scores(logprobs, logits.detach().argmax(dim=-1) == labels)
