@@ -86,7 +86,7 @@ def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, budget: int
     recipe = dataclasses.replace(RECIPE, lora_dropout=0.0, micro_batch_tokens=budget)
     model = adapted(tiny_model, recipe)
     run = loop.Run(model, recipe, examples())
-    run._measure(run.train[:6], 1, learn=True)
+    run.accumulator.measure(run.train[:6], 1, learn=True)
     targets = sum(item.weight for item in run.train[:6])
     for name, parameter in run.parameters.items():
         if "lora_B" not in name:
@@ -94,7 +94,7 @@ def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, budget: int
         cut = parameter.grad
         assert cut is not None
         parameter.grad = None
-        whole = run.objective.measure(run.train[:6]).loss
+        whole = run.accumulator.objective.measure(run.train[:6]).loss
         (gradient,) = torch.autograd.grad(whole / targets, parameter)
         torch.testing.assert_close(cut, gradient, rtol=1e-4, atol=1e-7)
         break
