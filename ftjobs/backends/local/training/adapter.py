@@ -71,7 +71,7 @@ def adapted_layers(model: Any, targets: Sequence[str] = ()) -> dict[str, torch.n
     return {n: m for n, m in linear.items() if any(_names(target, n) for target in targets)}
 
 
-def parameters_per_rank(layers: Iterable[torch.nn.Module]) -> int:
+def parameters_per_rank(layers: Iterable[Any]) -> int:
     """How many parameters LoRA of rank 1 has on these layers: their inputs and outputs."""
     return sum(
         layer.in_features + layer.out_features  # a quantised weight has another shape

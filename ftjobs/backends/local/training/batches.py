@@ -29,14 +29,16 @@ def split(count: int, *, fraction: float, seed: int) -> tuple[list[int], list[in
     return [i for i in range(count) if i not in chosen], sorted(chosen)
 
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Optimiser steps in one epoch; the last one may be smaller."""
-    return -(-count // batch_size)
+def steps_per_epoch(count: int, batch_size: int, *, drop_last: bool = False) -> int:
+    """Optimiser steps in one epoch; the last one may be smaller, or is left out for that."""
+    return count // batch_size if drop_last else -(-count // batch_size)
 
 
-def step(count: int, *, batch_size: int, seed: int, number: int) -> tuple[int, tuple[int, ...]]:
+def step(
+    count: int, *, batch_size: int, seed: int, number: int, drop_last: bool = False
+) -> tuple[int, tuple[int, ...]]:
     """The epoch (from 1) and the examples of optimiser step `number` (from 1)."""
-    per_epoch = steps_per_epoch(count, batch_size)
+    per_epoch = steps_per_epoch(count, batch_size, drop_last=drop_last)
     epoch, position = divmod(number - 1, per_epoch)
     chosen = order(count, seed=seed, epoch=epoch + 1)
     return epoch + 1, chosen[position * batch_size : (position + 1) * batch_size]

@@ -27,10 +27,12 @@ class Padded:
         """See `Scorer`."""
         longest = max(len(tokens.ids) for tokens in examples)
         ids = torch.zeros(len(examples), longest, dtype=torch.long)
+        labels = torch.zeros_like(ids)
         supervised = torch.zeros(len(examples), longest, dtype=torch.bool)
         for row, tokens in enumerate(examples):
-            ids[row, : len(tokens.ids)] = torch.tensor(tokens.ids)
-            supervised[row, : len(tokens.ids)] = torch.tensor(tokens.supervised)
+            labels[row, : tokens.size] = torch.tensor(tokens.ids)
+            ids[row, : tokens.size] = torch.tensor(tokens.inputs)
+            supervised[row, : tokens.size] = torch.tensor(tokens.supervised)
         supervised = supervised[:, 1:]  # position t predicts token t + 1
         keep = supervised.any(dim=0).nonzero().squeeze(1)
         device = self.model.device
@@ -40,6 +42,6 @@ class Padded:
         kept = supervised[:, keep]
         logits = output.logits[kept.to(device)]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        labels = ids[:, 1:][:, keep][kept].to(device)
+        labels = labels[:, 1:][:, keep][kept].to(device)
         logprobs = torch.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
         return Scores(logprobs, logits.detach().argmax(dim=-1) == labels)

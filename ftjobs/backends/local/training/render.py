@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,21 @@ from ftjobs.schema import Example
 
 @dataclass(frozen=True)
 class Tokens:
-    """A rendered example: `ids` and, of equal length, whether each token is supervised."""
+    """A rendered example: `ids` and, of equal length, whether each token is supervised.
+
+    `shown` is what the model reads instead of `ids`, where some of it is hidden; the labels are
+    `ids` in any case.
+    """
 
     ids: tuple[int, ...]
     supervised: tuple[bool, ...]
     line: int | None = None
+    shown: tuple[int, ...] | None = None
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """What the model reads."""
+        return self.ids if self.shown is None else self.shown
 
     @property
     def targets(self) -> int:
@@ -47,12 +58,17 @@ class Tokens:
 class Renderer:
     """Renders examples for one tokenizer.
 
-    `stops` are the token ids that end an answer; `context_length` is in tokens.
+    `stops` are the token ids that end an answer; lengths are in tokens, that of an answer with its
+    stop token.  A prompt is all that comes before a trained answer.  With `train_on_inputs` every
+    token is supervised but the first, which nothing predicts, and answers of weight 0.
     """
 
     tokenizer: Any
     stops: frozenset[int]
     context_length: int
+    train_on_inputs: bool = False
+    max_prompt_length: int | None = None
+    max_completion_length: int | None = None
 
     def prompt(self, messages: list[dict[str, Any]], tools: Any = None) -> list[int]:
         """The tokens that a model reads before it answers.
@@ -80,6 +96,9 @@ class Renderer:
         """
         try:
             ids, supervised = self._mask(example)
+            self._require_lengths(ids, supervised)
+            if self.train_on_inputs:
+                ids, supervised = self._with_inputs(example)
         except ValueError as error:
             raise _refusal(example, str(error)) from None
         if len(ids) > self.context_length:
@@ -111,6 +130,28 @@ class Renderer:
             self._verify(answer, messages[index])
             ids += answer + piece[len(answer) :]
             supervised += [True] * len(answer) + [False] * (len(piece) - len(answer))
+        return ids, supervised
+
+    def _require_lengths(self, ids: list[int], supervised: list[bool]) -> None:
+        spans = answer_spans(ids, supervised, self.stops)
+        longest = {"prompt": spans[-1].start, "completion": max(len(span) for span in spans)}
+        for kind, length in longest.items():
+            limit = getattr(self, f"max_{kind}_length")
+            if limit is not None and length > limit:
+                raise ValueError(
+                    f"its {kind} has {length:,} tokens and max_{kind}_length is {limit:,}"
+                )
+
+    def _with_inputs(self, example: Example) -> tuple[list[int], list[bool]]:
+        """As `_mask`, with the prompts supervised too."""
+        answers = [message for message in example.messages if message.role == "assistant"]
+        trained = tuple(message.model_copy(update={"weight": 1}) for message in example.messages)
+        ids, mask = self._mask(example.model_copy(update={"messages": trained}))
+        supervised = [False, *[True] * (len(ids) - 1)]
+        spans = answer_spans(ids, mask, self.stops)
+        for span, message in zip(spans, answers, strict=True):
+            if message.weight == 0:
+                supervised[span.start : span.stop] = [False] * len(span)
         return ids, supervised
 
     def _start(self, text: str, before: list[dict[str, Any]], tools: Any) -> int:
@@ -185,6 +226,25 @@ class Renderer:
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+def answer_spans(
+    ids: Sequence[int], supervised: Sequence[bool], stops: frozenset[int]
+) -> list[range]:
+    """Where each trained answer is in `ids`, its stop token included."""
+    spans: list[range] = []
+    start = None
+    for place, token in enumerate(ids):
+        if not supervised[place]:
+            start = None
+            continue
+        if start is None:
+            start = place
+            spans.append(range(place, place))
+        spans[-1] = range(start, place + 1)
+        if token in stops:
+            start = None
+    return spans
 
 
 def _refusal(example: Example, reason: str) -> TrainingError:
