@@ -26,7 +26,7 @@ class Classifier:
 
     def score(self, examples: Sequence[Tokens]) -> Scores:
         """See `Scorer`."""
-        logits = choose(self.model, [tokens.ids[:-1] for tokens in examples])
+        logits = choose(self.model, [tokens.inputs[:-1] for tokens in examples])
         labels = torch.tensor([tokens.ids[-1] for tokens in examples], device=logits.device)
         logprobs = torch.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
         return Scores(logprobs, logits.detach().argmax(dim=-1) == labels)

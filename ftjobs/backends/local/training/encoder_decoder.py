@@ -30,12 +30,13 @@ class EncoderDecoder:
         """See `Scorer`."""
         device = self.model.device
         cuts = [tokens.supervised.index(True) for tokens in examples]
-        read, known = padded([t.ids[:cut] for t, cut in zip(examples, cuts, strict=True)])
+        read, known = padded([t.inputs[:cut] for t, cut in zip(examples, cuts, strict=True)])
         answers, real = padded([t.ids[cut:] for t, cut in zip(examples, cuts, strict=True)])
+        given, _ = padded([t.inputs[cut:] for t, cut in zip(examples, cuts, strict=True)])
         output = self.model(
             input_ids=read.to(device),
             attention_mask=known.to(device),
-            decoder_input_ids=shifted(answers, self.start).to(device),
+            decoder_input_ids=shifted(given, self.start).to(device),
             use_cache=False,
         )
         labels = answers[real].to(device)

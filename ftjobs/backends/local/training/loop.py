@@ -23,6 +23,7 @@ from ftjobs.backends.local.training import batches, guards, state
 from ftjobs.backends.local.training.accumulate import Accumulator, Score
 from ftjobs.backends.local.training.bleu import Bleu
 from ftjobs.backends.local.training.evaluation import History, is_due, perplexity
+from ftjobs.backends.local.training.hiding import hide
 from ftjobs.backends.local.training.objectives import Item, Objective, objective_for
 from ftjobs.backends.local.training.optimizers import learning_rate, optimizer_for
 from ftjobs.backends.local.training.processes import Alone
@@ -91,7 +92,9 @@ class Run:
             seed=recipe.seed,
         )
         self.optimizer = optimizer_for(self.parameters.values(), recipe)
-        self.per_epoch = batches.steps_per_epoch(len(train), recipe.batch_size)
+        self.per_epoch = batches.steps_per_epoch(
+            len(train), recipe.examples_per_step, drop_last=recipe.drop_last_batch
+        )
         self.total = self.per_epoch * recipe.n_epochs
         self.history = History(recipe.evaluation_metric)
         self.done = 0
@@ -144,14 +147,17 @@ class Run:
         )
 
     def _chosen(self, number: int) -> tuple[int, list[Item]]:
-        """The epoch of a step, and its examples."""
+        """The epoch of a step, and its examples as it reads them."""
+        recipe = self.recipe
         epoch, indices = batches.step(
             len(self.train),
-            batch_size=self.recipe.batch_size,
-            seed=self.recipe.seed,
+            batch_size=recipe.examples_per_step,
+            seed=recipe.seed,
             number=number,
+            drop_last=recipe.drop_last_batch,
         )
-        return epoch, [self.train[index] for index in indices]
+        chosen = [hide(self.train[i], recipe, number=number, index=i) for i in indices]
+        return epoch, chosen
 
     # --- validation --------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class PackedScorer:
         rows = [examples[i] for i in order]
         lengths = [len(row.ids) - 1 for row in rows]  # position t predicts token t + 1
         device = self.head.device
-        ids = torch.tensor([token for row in rows for token in row.ids[:-1]], device=device)
+        ids = torch.tensor([token for row in rows for token in row.inputs[:-1]], device=device)
         hidden = self._hidden(ids, lengths)
         places, labels = _supervised(rows, lengths, back=order)
         kept = self.decoder.norm(hidden.index_select(0, places.to(device)))
