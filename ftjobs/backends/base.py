@@ -298,6 +298,10 @@ def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> Non
         raise UnsupportedError(
             f"{name} has no hyperparameter {', '.join(unknown)}", hint=f"It has: {known}."
         )
+    if spec.method != "dpo" and "beta" in spec.hyperparameters.given():
+        raise UnsupportedError(
+            "beta is a hyperparameter of dpo", hint="Choose this method, or leave it out."
+        )
     if spec.seed is not None and not capabilities.seed:
         raise UnsupportedError(f"{name} takes no seed", hint="Leave it out.")
     if len(spec.suffix or "") > capabilities.longest_suffix:

@@ -43,7 +43,8 @@ from ftjobs.schema import (
 )
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
-_NOT_YET = {"beta", *list(Hyperparameters.model_fields)[10:]}
+_NOT_YET = set(list(Hyperparameters.model_fields)[10:])
+_SUPERVISED_ONLY = frozenset({"train_on_inputs", "token_mask_probability", "evaluation_metric"})
 _SUPPORTED = frozenset(Hyperparameters.model_fields) - _NOT_YET
 _DEFAULTS = Sampling()
 _UNFINISHED = frozenset({"queued", "running", "pausing"})
@@ -55,7 +56,11 @@ class LocalBackend:
     name = "local"
     # One step is computed at a time: more threads only get into each other's way.
     capabilities = Capabilities(
-        hyperparameters=_SUPPORTED, pause=True, min_examples=1, requests_at_once=1
+        methods=frozenset({"supervised", "dpo"}),
+        hyperparameters=_SUPPORTED,
+        pause=True,
+        min_examples=1,
+        requests_at_once=1,
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -116,6 +121,7 @@ class LocalBackend:
                 f"training needs {', '.join(missing)}", hint="pip install 'ftjobs[local]'"
             )
         check_supported(spec, self.capabilities, self.name)
+        _check_method(spec)
         for file_id in filter(None, (spec.training_file, spec.validation_file)):
             self.store.file(file_id)
         if spec.model.startswith("ft:"):
@@ -324,6 +330,16 @@ class LocalBackend:
                 else f"not prepared yet: ftjobs models pull {models.DEFAULT_MODEL}",
             ),
         ]
+
+
+def _check_method(spec: JobSpec) -> None:
+    """Refuse what means nothing for pairs, rather than leave it without effect."""
+    given = spec.hyperparameters.given()
+    settings = [name for name in sorted(_SUPERVISED_ONLY & given.keys()) if given[name] != "loss"]
+    if spec.method == "dpo" and settings:
+        raise UnsupportedError(
+            f"a dpo job has no {', '.join(settings)}", hint="It is for supervised jobs."
+        )
 
 
 def _absolute(model: str) -> str:

@@ -21,7 +21,7 @@ from ftjobs import data
 from ftjobs.backends.local import checkpoints, models
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
-from ftjobs.backends.local.training import batches
+from ftjobs.backends.local.training import batches, dpo
 from ftjobs.backends.local.training.adapter import (
     adapted_layers,
     add_adapter,
@@ -33,17 +33,15 @@ from ftjobs.backends.local.training.render import Renderer, Tokens
 from ftjobs.errors import TrainingError
 from ftjobs.schema import Checkpoint, Metrics
 
+Rendered = Tokens | dpo.Pair
 KEEP = 3
 """Checkpoints kept per job: the last three epochs, as on the wire."""
 SAVE_SECONDS = 30.0
 """At most this much training is done again after a crash."""
-COLUMNS = (
-    "train_loss",
-    "train_mean_token_accuracy",
-    "valid_loss",
-    "valid_mean_token_accuracy",
-    "full_valid_loss",
-    "full_valid_mean_token_accuracy",
+PREFIXES = ("train", "valid", "full_valid")
+"""How the names of metrics begin: measured in the step, after it, and at the end of an epoch."""
+COLUMNS = tuple(
+    f"{prefix}_{name}" for prefix in PREFIXES for name in ("loss", "mean_token_accuracy")
 )
 
 
@@ -106,7 +104,7 @@ class JobRun:
             machine = Machine(dtype, device, torch.get_num_threads())
             asked = self.spec.hyperparameters
             facts = _data_facts(model, train, asked.lora_target_modules or ())
-            recipe = resolve(asked, facts, machine, seed=seed)
+            recipe = resolve(asked, facts, machine, seed=seed, method=self.spec.method)
             self._fix(recipe)
         self._announce(recipe, train, valid)
         torch.set_num_threads(recipe.threads)
@@ -119,7 +117,7 @@ class JobRun:
     def _seed(self) -> int:
         return self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
 
-    def _examples(self, model: Any, seed: int) -> tuple[list[Tokens], list[Tokens]]:
+    def _examples(self, model: Any, seed: int) -> tuple[list[Rendered], list[Rendered]]:
         limit = int(getattr(model.config, "max_position_embeddings", None) or 1 << 20)
         asked = self.spec.hyperparameters.context_length
         if asked and asked > limit:
@@ -138,8 +136,11 @@ class JobRun:
             return [train[i] for i in kept], [train[i] for i in held]
         return train, []
 
-    def _render(self, renderer: Renderer, file_id: str) -> list[Tokens]:
-        return [renderer.example(e) for e in data.read(self.store.file_path(file_id))]
+    def _render(self, renderer: Renderer, file_id: str) -> list[Rendered]:
+        dataset = data.read(self.store.file_path(file_id))
+        if self.spec.method == "dpo":
+            return [dpo.render(renderer, pair) for pair in dataset.preferences()]
+        return [renderer.example(example) for example in dataset]
 
     def _require_same_base(self, stored: dict[str, Any]) -> None:
         if stored["base"] != self.base.fingerprint:
@@ -162,14 +163,18 @@ class JobRun:
             },
         )
 
-    def _announce(self, recipe: Recipe, train: Sequence[Tokens], valid: Sequence[Tokens]) -> None:
-        tokens, targets = sum(len(t.ids) for t in train), sum(t.targets for t in train)
+    def _announce(
+        self, recipe: Recipe, train: Sequence[Rendered], valid: Sequence[Rendered]
+    ) -> None:
+        tokens, targets = sum(item.size for item in train), sum(item.targets for item in train)
         epochs = f"{recipe.n_epochs} epoch{'' if recipe.n_epochs == 1 else 's'}"
         held = f", {len(valid):,} for validation" if valid else ""
+        preferred = recipe.method == "dpo"
+        what, beta = ("pairs", f", beta {recipe.beta:g}") if preferred else ("examples", "")
         self._say(
-            f"Training on {len(train):,} examples ({tokens:,} tokens, {targets:,} supervised)"
+            f"Training on {len(train):,} {what} ({tokens:,} tokens, {targets:,} supervised)"
             f"{held}: {epochs}, batch size {recipe.batch_size}, "
-            f"learning rate {recipe.learning_rate:.3g}, LoRA r={recipe.lora_r} "
+            f"learning rate {recipe.learning_rate:.3g}{beta}, LoRA r={recipe.lora_r} "
             f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}, seed {recipe.seed}",
             key="recipe",
         )
@@ -249,10 +254,10 @@ class JobRun:
         """The wire's metrics CSV, stored as a file of its own."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("step", *COLUMNS))
-        for event in self.store.events(self.job_id):
-            if numbers := event.metrics:
-                writer.writerow((numbers.step, *(getattr(numbers, column) for column in COLUMNS)))
+        rows = [numbers for event in self.store.events(self.job_id) if (numbers := event.metrics)]
+        columns = ["step", *COLUMNS, *_others(rows)]
+        writer.writerow(columns)
+        writer.writerows([getattr(row, column, None) for column in columns] for row in rows)
         with tempfile.TemporaryDirectory(dir=self.store.home) as folder:
             path = Path(folder) / f"{self.job_id}-step_metrics.csv"
             path.write_text(text.getvalue(), "utf-8")
@@ -276,26 +281,29 @@ class JobRun:
         self.store.record(self.job_id, self.owner, [News(key or line, line)])
 
 
-def _data_facts(model: Any, train: Sequence[Tokens], targets: Sequence[str]) -> Facts:
+def _data_facts(model: Any, train: Sequence[Rendered], targets: Sequence[str]) -> Facts:
     return Facts(
         examples=len(train),
-        targets=sum(tokens.targets for tokens in train),
+        targets=sum(item.targets for item in train),
         hidden_size=int(model.config.hidden_size),
         family=str(model.config.model_type),
         adapter_parameters_per_rank=parameters_per_rank(adapted_layers(model, targets).values()),
     )
 
 
+def _others(rows: Sequence[Metrics]) -> list[str]:
+    """What was measured beside the wire's columns, in the order in which it came."""
+    names = (name for row in rows for name in row.model_extra or ())
+    return [name for name in dict.fromkeys(names) if name.startswith(PREFIXES)]
+
+
 def _metrics(step: Step) -> Metrics:
-    return Metrics(
-        step=step.number,
-        total_steps=step.total,
-        train_loss=round(step.train.loss, 6),
-        train_mean_token_accuracy=round(step.train.accuracy, 6),
-        valid_loss=round(step.valid.loss, 6) if step.valid else None,
-        valid_mean_token_accuracy=round(step.valid.accuracy, 6) if step.valid else None,
-        full_valid_loss=round(step.full_valid.loss, 6) if step.full_valid else None,
-        full_valid_mean_token_accuracy=(
-            round(step.full_valid.accuracy, 6) if step.full_valid else None
-        ),
-    )
+    values: dict[str, float] = {"step": step.number, "total_steps": step.total}
+    scores = zip(PREFIXES, (step.train, step.valid, step.full_valid), strict=True)
+    for prefix, score in scores:
+        if score:
+            known = {"loss": score.loss, "mean_token_accuracy": score.accuracy}
+            # What an objective reports itself goes first: a pair that is won is no token.
+            for name, value in {**known, **score.others}.items():
+                values[f"{prefix}_{name}"] = round(value, 6)
+    return Metrics.model_validate(values)
