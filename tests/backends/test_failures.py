@@ -46,7 +46,7 @@ def test_codes_are_found_in_any_case(entry: failures.Failure) -> None:
 
 
 def test_every_code_of_local_jobs_is_explained() -> None:
-    source = "".join(path.read_text("utf-8") for path in LOCAL.glob("*.py"))
+    source = "".join(path.read_text("utf-8") for path in LOCAL.rglob("*.py"))
     raised = set(re.findall(r'code="(\w+)"', source))
     raised |= set(re.findall(r'return "(\w+_(?:memory|dependency|file|error))"', source))
     raised |= set(re.findall(r'return "(\w+)" if isinstance\(error, ModelError\)', source))

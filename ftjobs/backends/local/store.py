@@ -38,7 +38,7 @@ from ftjobs.database import PATIENCE, begin_log
 from ftjobs.errors import FtjobsError, InvalidRequestError, NotFoundError, StoreError
 from ftjobs.schema import ENDED, Checkpoint, Event, File, Job, JobError, JobSpec
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_CRASHES: Final = 5
 """A job whose worker dies this often without one new step has failed: it would die for ever."""
 
@@ -66,6 +66,8 @@ CREATE TABLE worker (
     one INTEGER PRIMARY KEY CHECK (one = 1), owner TEXT NOT NULL, pid INTEGER NOT NULL,
     host TEXT NOT NULL, started_at REAL NOT NULL, heartbeat_at REAL NOT NULL);
 """
+_UPGRADES = {1: "ALTER TABLE jobs ADD COLUMN best_step INTEGER"}
+"""From each version to the next.  A new store takes the same way, so both end alike."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,9 @@ class Store:
             for folder in (home, home / "files", home / "jobs"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         version = self._version()
-        if version == 0:
+        if version < VERSION:
             with self._transaction() as db:
-                if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # nobody was faster
-                    for statement in _SCHEMA.split(";\n"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {VERSION}")
+                _upgrade(db)
         if version > VERSION:
             raise StoreError(
                 f"{self._path} was written by a newer ftjobs (format {version}, this is {VERSION})",
@@ -314,7 +313,8 @@ class Store:
         """The adapter's folder and the job that made it.  NotFoundError if there is none."""
         rows = self._rows("SELECT * FROM checkpoints WHERE name = ?", model) or self._rows(
             "SELECT c.* FROM checkpoints c JOIN jobs j ON j.id = c.job_id"
-            " WHERE j.fine_tuned_model = ? ORDER BY c.step DESC LIMIT 1",
+            " WHERE j.fine_tuned_model = ?"
+            " ORDER BY c.step IS j.best_step DESC, c.step DESC LIMIT 1",
             model,
         )
         if not rows:
@@ -326,12 +326,11 @@ class Store:
 
     def delete_model(self, model: str) -> None:
         """Delete a fine-tuned model with all its checkpoints, or one checkpoint by its name."""
-        _, job = self.adapter(model)
+        folder, job = self.adapter(model)
         if not job.ended:
             raise InvalidRequestError(f"{model} belongs to job {job.id}, which is {job.status}")
         whole = model == job.fine_tuned_model
-        newest = self.checkpoints(job.id)[-1].fine_tuned_model_checkpoint
-        if job.fine_tuned_model and model == newest:
+        if job.fine_tuned_model and not whole and self.adapter(job.fine_tuned_model)[0] == folder:
             raise InvalidRequestError(
                 f"{model} is what {job.fine_tuned_model} stands for",
                 hint=f"Delete the whole model: ftjobs models delete {job.fine_tuned_model}",
@@ -447,9 +446,12 @@ class Store:
             return str(status)
 
     def add_checkpoint(
-        self, owner: str, checkpoint: Checkpoint, folder: str, *, keep: int
+        self, owner: str, checkpoint: Checkpoint, folder: str, *, keep: int, best: int | None = None
     ) -> list[str]:
-        """Publish a checkpoint with its event.  Returns the folders that may now be removed."""
+        """Publish a checkpoint with its event.  Returns the folders that may now be removed.
+
+        The newest `keep` stay, and that of step `best`.
+        """
         job_id, step = checkpoint.fine_tuning_job_id, checkpoint.step_number
         name = checkpoint.fine_tuned_model_checkpoint
         with self._owned(job_id, owner) as db:
@@ -470,8 +472,10 @@ class Store:
             message = f"Checkpoint created at step {step} with Snapshot ID: {name}"
             _insert_events(db, job_id, [News(f"checkpoint:{step}", message)])
             old = db.execute(
-                "SELECT * FROM checkpoints WHERE job_id = ? ORDER BY step DESC LIMIT -1 OFFSET ?",
-                (job_id, keep),
+                "SELECT * FROM"
+                " (SELECT * FROM checkpoints WHERE job_id = ? ORDER BY step DESC LIMIT -1 OFFSET ?)"
+                " WHERE step IS NOT ?",
+                (job_id, keep, best),
             ).fetchall()
             db.executemany("DELETE FROM checkpoints WHERE id = ?", [(row["id"],) for row in old])
         return [row["folder"] for row in old]
@@ -487,17 +491,24 @@ class Store:
         fine_tuned_model: str | None = None,
         result_file: str | None = None,
         trained_tokens: int | None = None,
+        best_step: int | None = None,
     ) -> None:
-        """End the job, or set it "paused".  LeaseLost if it is not this worker's any more."""
+        """End the job, or set it "paused".
+
+        The fine-tuned model is the checkpoint of `best_step`, else the newest.
+
+        Raises:
+            LeaseLost: it is not this worker's any more.
+        """
         with self._owned(job_id, owner) as db:
             _insert_events(db, job_id, news)
             if status == "paused":
                 _pause(db, job_id)
                 return
             db.execute(
-                "UPDATE jobs SET fine_tuned_model = ?, result_file = ?, trained_tokens = ?"
-                " WHERE id = ?",
-                (fine_tuned_model, result_file, trained_tokens, job_id),
+                "UPDATE jobs SET fine_tuned_model = ?, result_file = ?, trained_tokens = ?,"
+                " best_step = ? WHERE id = ?",
+                (fine_tuned_model, result_file, trained_tokens, best_step, job_id),
             )
             _finish(db, job_id, status, error=error)
 
@@ -580,6 +591,19 @@ class Store:
                 hint="See: ftjobs jobs list; the job of a service needs --backend NAME.",
             )
         return rows[0]
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    """Make the tables, or bring those of an older ftjobs up to date."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]  # another process may be faster
+    if version == 0:
+        for statement in _SCHEMA.split(";\n"):
+            db.execute(statement)
+        version = 1
+    for step in range(version, VERSION):
+        db.execute(_UPGRADES[step])
+    if version < VERSION:
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def sync_folder(folder: Path) -> None:
