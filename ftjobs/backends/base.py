@@ -24,6 +24,7 @@ from ftjobs.schema import (
     Delta,
     Event,
     File,
+    Hyperparameters,
     Job,
     JobSpec,
     Model,
@@ -288,6 +289,23 @@ class Prices(Protocol):
         ...
 
 
+_OTHER_RATES = frozenset({"adadelta", "rmsprop", "sgd"})
+"""Optimisers that want another learning rate than Adam and its kin, by orders of magnitude."""
+
+
+def _require_one_rate(settings: Hyperparameters) -> None:
+    if settings.given().keys() >= {"learning_rate", "learning_rate_multiplier"}:
+        raise ConfigError(
+            "learning_rate and learning_rate_multiplier contradict each other",
+            hint="One replaces the backend's own rate, the other multiplies it: give one of them.",
+        )
+    if settings.optimizer in _OTHER_RATES and settings.learning_rate is None:
+        raise ConfigError(
+            f"optimizer {settings.optimizer} needs a learning_rate",
+            hint="The automatic one is for AdamW.",
+        )
+
+
 def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> None:
     """Refuse what a backend cannot do, before anything is sent.  UnsupportedError says what."""
     if spec.method not in capabilities.methods:
@@ -302,6 +320,7 @@ def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> Non
         raise UnsupportedError(
             "beta is a hyperparameter of dpo", hint="Choose this method, or leave it out."
         )
+    _require_one_rate(spec.hyperparameters)
     if spec.seed is not None and not capabilities.seed:
         raise UnsupportedError(f"{name} takes no seed", hint="Leave it out.")
     if len(spec.suffix or "") > capabilities.longest_suffix:

@@ -43,7 +43,11 @@ from ftjobs.schema import (
 )
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
-_NOT_YET = set(list(Hyperparameters.model_fields)[10:])
+_NOT_YET = {
+    "chat_template", "dtype", "gradient_checkpointing", "torch_compile",
+    "evaluation_epochs", "evaluate_before_training", "evaluation_metric", "save_best_checkpoint",
+    "early_stopping_patience",
+}  # fmt: skip
 _SUPERVISED_ONLY = frozenset({"train_on_inputs", "token_mask_probability", "evaluation_metric"})
 _SUPPORTED = frozenset(Hyperparameters.model_fields) - _NOT_YET
 _DEFAULTS = Sampling()
@@ -122,6 +126,7 @@ class LocalBackend:
             )
         check_supported(spec, self.capabilities, self.name)
         _check_method(spec)
+        _check_optimizer(spec)
         for file_id in filter(None, (spec.training_file, spec.validation_file)):
             self.store.file(file_id)
         if spec.model.startswith("ft:"):
@@ -339,6 +344,14 @@ def _check_method(spec: JobSpec) -> None:
     if spec.method == "dpo" and settings:
         raise UnsupportedError(
             f"a dpo job has no {', '.join(settings)}", hint="It is for supervised jobs."
+        )
+
+
+def _check_optimizer(spec: JobSpec) -> None:
+    wanted = spec.hyperparameters.optimizer == "adamw_8bit"
+    if wanted and importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "optimizer adamw_8bit needs bitsandbytes", hint="pip install 'ftjobs[bitsandbytes]'"
         )
 
 

@@ -27,11 +27,18 @@ from ftjobs.backends.local.training.adapter import (
     add_adapter,
     parameters_per_rank,
 )
+from ftjobs.backends.local.training.hiding import blank_of
 from ftjobs.backends.local.training.loop import Run, Step
-from ftjobs.backends.local.training.recipe import Facts, Machine, Recipe, resolve
+from ftjobs.backends.local.training.recipe import (
+    Facts,
+    Machine,
+    Recipe,
+    explain,
+    resolve,
+)
 from ftjobs.backends.local.training.render import Renderer, Tokens
 from ftjobs.errors import TrainingError
-from ftjobs.schema import Checkpoint, Metrics
+from ftjobs.schema import Checkpoint, Hyperparameters, Metrics
 
 Rendered = Tokens | dpo.Pair
 KEEP = 3
@@ -93,20 +100,22 @@ class JobRun:
         model = models.load_model(self.base.folder, dtype=dtype, device=device)
         seed = stored["recipe"]["seed"] if stored else self._seed()
         train, valid = self._examples(model, seed)
+        asked = self.spec.hyperparameters
+        facts = _data_facts(model, self.tokenizer, train, asked.lora_target_modules or ())
         if stored:
             self._require_same_base(stored)
-            recipe = Recipe(**stored["recipe"])
+            recipe = Recipe.from_json(stored["recipe"])
             if recipe.device != device:
                 raise TrainingError(
                     f"the job began on {recipe.device}, which is not here", code="device_missing"
                 )
         else:
             machine = Machine(dtype, device, torch.get_num_threads())
-            asked = self.spec.hyperparameters
-            facts = _data_facts(model, train, asked.lora_target_modules or ())
             recipe = resolve(asked, facts, machine, seed=seed, method=self.spec.method)
             self._fix(recipe)
         self._announce(recipe, train, valid)
+        if reasons := explain(asked, facts, recipe):
+            self._say(f"Chosen automatically: {'; '.join(reasons)}", key="automatic")
         torch.set_num_threads(recipe.threads)
         run = Run(add_adapter(model, recipe), recipe, train, valid)
         if found := checkpoints.newest_state(self.folder):
@@ -127,7 +136,8 @@ class JobRun:
                 param="context_length",
             )
         stops = models.stop_ids(self.tokenizer, self.base.folder)
-        renderer = Renderer(self.tokenizer, stops, asked or limit)
+        settings = _mask_settings(self.spec.hyperparameters)
+        renderer = Renderer(self.tokenizer, stops, asked or limit, **settings)
         train = self._render(renderer, self.spec.training_file)
         if self.spec.validation_file:
             return train, self._render(renderer, self.spec.validation_file)
@@ -175,7 +185,8 @@ class JobRun:
             f"Training on {len(train):,} {what} ({tokens:,} tokens, {targets:,} supervised)"
             f"{held}: {epochs}, batch size {recipe.batch_size}, "
             f"learning rate {recipe.learning_rate:.3g}{beta}, LoRA r={recipe.lora_r} "
-            f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}, seed {recipe.seed}",
+            f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}, seed {recipe.seed}"
+            + "".join(f", {setting}" for setting in recipe.unusual(self.spec.hyperparameters)),
             key="recipe",
         )
 
@@ -281,13 +292,23 @@ class JobRun:
         self.store.record(self.job_id, self.owner, [News(key or line, line)])
 
 
-def _data_facts(model: Any, train: Sequence[Rendered], targets: Sequence[str]) -> Facts:
+def _mask_settings(asked: Hyperparameters) -> dict[str, Any]:
+    """What was asked for that decides which tokens are supervised, and how many there may be."""
+    given = asked.given()
+    names = ("train_on_inputs", "max_prompt_length", "max_completion_length")
+    return {name: given[name] for name in names if name in given}
+
+
+def _data_facts(
+    model: Any, tokenizer: Any, train: Sequence[Rendered], targets: Sequence[str]
+) -> Facts:
     return Facts(
         examples=len(train),
         targets=sum(item.targets for item in train),
         hidden_size=int(model.config.hidden_size),
         family=str(model.config.model_type),
         adapter_parameters_per_rank=parameters_per_rank(adapted_layers(model, targets).values()),
+        mask_token=blank_of(tokenizer),
     )
 
 

@@ -15,7 +15,7 @@ from ftjobs.schema import Hyperparameters
 
 _ANNOUNCED = {
     "n_epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "lora_r", "lora_alpha",
-    "dtype",
+    "dtype", "beta", "validation_split",
 }  # fmt: skip
 """What the line that announces a job says in words of its own."""
 
@@ -170,10 +170,14 @@ def resolve(
 
 
 def explain(asked: Hyperparameters, facts: Facts, recipe: Recipe) -> list[str]:
-    """Why each number is what it is that the user left open, a sentence each: "name value: why"."""
-    chosen = choices(asked.given(), facts, recipe.method)
+    """Why each number is what it is that the user left open, each as "name value: why".
+
+    `recipe` may be an earlier version's: what other rules have settled is passed over.
+    """
     return [
-        f"{_in_words(n, choice.value)}: {choice.why}" for n, choice in chosen.items() if choice.why
+        f"{_in_words(name, value)}: {why}"
+        for name, (value, why) in choices(asked.given(), facts, recipe.method).items()
+        if why and value == getattr(recipe, name)
     ]
 
 
