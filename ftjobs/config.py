@@ -10,6 +10,7 @@ working folder upwards), the user's `config.toml`, default.  The environment is 
 | `home`    | `FTJOBS_HOME`     | the platform's data folder: the local store    |
 | `cache`   | `FTJOBS_CACHE`    | the platform's cache folder: converted models  |
 | `display` | `FTJOBS_DISPLAY`  | `auto`: one of auto, full, plain, json, quiet  |
+| `processes` | `FTJOBS_PROCESSES` | 1: how many train a local job; auto: one a GPU |
 | `profiles`| files only        | none: services of one's own, `[profiles.NAME]` |
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
@@ -31,7 +32,7 @@ from ftjobs.errors import ConfigError
 
 Display = Literal["auto", "full", "plain", "json", "quiet"]
 DISPLAYS: tuple[str, ...] = get_args(Display)
-SETTINGS = ("backend", "home", "cache", "display")
+SETTINGS = ("backend", "home", "cache", "display", "processes")
 """What files and environment may set."""
 
 PROJECT_FILE = "ftjobs.toml"
@@ -64,6 +65,9 @@ class OwnProfile(BaseModel):
 class Settings(BaseModel):
     """Settings in force.  `home` and `cache` are absolute.
 
+    `processes` train one local job together, "auto": one for each GPU.  A worker that runs already
+    keeps its number.
+
     `profiles` are services of one's own, the strongest last; in Python they may be given as
     `{"lab": {"base_url": …}}`.
     """
@@ -74,6 +78,7 @@ class Settings(BaseModel):
     home: Path
     cache: Path
     display: Display = "auto"
+    processes: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     profiles: tuple[OwnProfile, ...] = ()
     _from_project: frozenset[str] = PrivateAttr(frozenset())  # what a project's file chose
 

@@ -137,7 +137,7 @@ class LocalBackend:
         job = self.store.create_job(spec, news=news, error=error)
         if not job.ended:
             with contextlib.suppress(StoreError):  # the job stands: failing now would double it
-                worker.ensure(self.store, self.settings.cache)
+                self._ensure_worker()
         return job
 
     def _check(self, spec: JobSpec) -> tuple[list[News], JobError | None]:
@@ -180,7 +180,10 @@ class LocalBackend:
         now = time.monotonic()
         if now - self._looked_at > worker.HEARTBEAT:  # not at every poll
             self._looked_at = now
-            worker.ensure(self.store, self.settings.cache)
+            self._ensure_worker()
+
+    def _ensure_worker(self) -> None:
+        worker.ensure(self.store, self.settings.cache, self.settings.processes)
 
     def cancel(self, job_id: str) -> Job:
         """End a job; its worker stops within a step."""
@@ -190,14 +193,14 @@ class LocalBackend:
         """Ask for a pause, honoured after the present step; until then it is "pausing"."""
         job = self.store.pause(job_id)
         if job.status == "pausing":
-            worker.ensure(self.store, self.settings.cache)
+            self._ensure_worker()
         return job
 
     def resume(self, job_id: str) -> Job:
         """Queue a paused job again; it goes on after its last step."""
         job = self.store.resume(job_id)
         if job.status in _UNFINISHED:
-            worker.ensure(self.store, self.settings.cache)
+            self._ensure_worker()
         return job
 
     def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:

@@ -12,8 +12,9 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
-from ftjobs.errors import ConfigError
+from ftjobs.errors import ConfigError, StoreError, StoreLockedError
 
 SHUTDOWN = 30
 """Seconds that a stopped group has for the step under way, and to save it."""
@@ -61,6 +62,25 @@ def environment(processes: int, environ: Mapping[str, str]) -> dict[str, str]:
         names = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
         own["GLOO_SOCKET_IFNAME"] = names[0]
     return {**own, **environ}
+
+
+def hold(path: Path) -> None:
+    """Lock a file for as long as this process lives, also as the launcher that it will `become`.
+
+    Raises:
+        StoreLockedError: another launcher holds it.
+        StoreError: it cannot be opened.
+    """
+    import fcntl
+
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreLockedError(f"a worker of several processes holds {path.parent}") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be locked: {error.strerror}") from None
+    os.set_inheritable(file, True)
 
 
 def become(processes: int, module: str, words: Sequence[str]) -> None:

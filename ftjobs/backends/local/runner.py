@@ -18,17 +18,17 @@ from typing import Any
 import torch
 
 from ftjobs import data
-from ftjobs.backends.local import checkpoints, models
+from ftjobs.backends.local import checkpoints, follower, models
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
 from ftjobs.backends.local.training import batches, dpo
 from ftjobs.backends.local.training.adapter import (
     adapted_layers,
-    add_adapter,
     parameters_per_rank,
 )
 from ftjobs.backends.local.training.hiding import blank_of
 from ftjobs.backends.local.training.loop import Run, Step
+from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.recipe import (
     Facts,
     Machine,
@@ -61,8 +61,16 @@ class JobRun:
         StoreError: the disk is full or the store broken.
     """
 
-    def __init__(self, store: Store, cache: Path, owner: str, job_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cache: Path,
+        owner: str,
+        job_id: str,
+        processes: Alone | None = None,
+    ) -> None:
         self.store, self.owner, self.job_id = store, owner, job_id
+        self.processes = processes or Alone()
         self.folder = store.job_folder(job_id)
         self.spec = store.spec(job_id)
         self.base = models.prepare(self.spec.model, cache, self._say)
@@ -81,7 +89,8 @@ class JobRun:
             status = self._record(step)
             if step.ends_epoch:
                 self._checkpoint(run, step)
-            crowded = pace.collapsed(step.tokens / step.seconds)
+            # The processes of a group are each other's crowd, and none can start over alone.
+            crowded = self.processes.size == 1 and pace.collapsed(step.tokens / step.seconds)
             if crowded or stop.is_set() or status == "pausing":
                 self._save_state(run)
                 if self._leave(crowded or stop.is_set()):
@@ -116,10 +125,13 @@ class JobRun:
         self._announce(recipe, train, valid)
         if reasons := explain(asked, facts, recipe):
             self._say(f"Chosen automatically: {'; '.join(reasons)}", key="automatic")
-        torch.set_num_threads(recipe.threads)
-        run = Run(add_adapter(model, recipe), recipe, train, valid)
-        if found := checkpoints.newest_state(self.folder):
-            run.restore(found[0])
+        found = checkpoints.newest_state(self.folder)
+        state = found[0] if found else None
+        order = follower.Order(
+            self.spec.model, self.base.fingerprint, recipe, train, valid, state
+        )
+        run = follower.start(order, model, self.processes)
+        if found:
             self._say(f"Going on after step {run.done}", key=f"resumed:{run.done}:{self.owner}")
         return run, recipe
 

@@ -4,6 +4,9 @@ One worker per store: it holds a lock on `worker.lock` as long as it lives, whic
 system releases however it dies.  It outlives the command that started it, and ends when no job
 has needed it for a while.  A thread writes its heartbeat.  Whoever looks at an unfinished job
 calls `ensure`, so that a job whose worker died is taken up by another one.
+
+With `--processes` it becomes a group of them (`group`), of which one is the worker; started by
+torchrun, it is part of one already.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ftjobs.backends.local import openmp
+from ftjobs.backends.local import group, openmp
 from ftjobs.backends.local.store import LeaseLost, News, Store, WorkerInfo, disk_is_full
 from ftjobs.errors import (
     DatasetError,
@@ -35,30 +39,31 @@ from ftjobs.errors import (
 )
 from ftjobs.schema import JobError
 
+if TYPE_CHECKING:
+    from ftjobs.backends.local.training.processes import Alone
+
 HEARTBEAT = 2.0
 """Seconds between heartbeats."""
 IDLE = 20.0
 """Seconds without work after which a worker ends."""
 
 
-def ensure(store: Store, cache: Path) -> bool:
+def ensure(store: Store, cache: Path, processes: int | str = 1) -> bool:
     """Start a worker if none holds the store's lock.  True if one was started.
+
+    It trains in so many processes, "auto": one for each GPU.
 
     Two callers may start two: the second finds the lock held and ends.
     """
-    lock = FileLock(_lock_path(store), blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
+    if _is_held(_lock_path(store)) or _is_held(_group_lock_path(store)):
         return False
-    except OSError as error:
-        raise StoreError(f"{_lock_path(store)} cannot be locked: {error.strerror}") from None
-    lock.release()
     log = store.home / "worker.log"
     # -P: a file of the user's in the working folder must not stand in for a module.
     words = [sys.executable, "-P", "-m", __name__, "--home", str(store.home), "--cache", str(cache)]
     # The shell puts the worker into the background and ends, so it is no child of ours: it
     # survives us, and we need not wait for it.
+    if processes != 1:
+        words += ["--processes", str(processes)]
     script = 'log=$1; shift; "$@" >>"$log" 2>&1 </dev/null &'
     subprocess.run(
         ["/bin/sh", "-c", script, "sh", str(log), *words],
@@ -70,7 +75,17 @@ def ensure(store: Store, cache: Path) -> bool:
     return True
 
 
-def serve(store: Store, cache: Path, *, idle: float = IDLE) -> None:
+def _is_held(path: Path) -> bool:
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        raise StoreError(f"{path} cannot be locked: {error.strerror}") from None
+
+
+def serve(store: Store, cache: Path, *, idle: float = IDLE, processes: Alone | None = None) -> None:
     """Run jobs until none has been waiting for `idle` seconds, or SIGTERM.
 
     Raises:
@@ -82,14 +97,20 @@ def serve(store: Store, cache: Path, *, idle: float = IDLE) -> None:
     owner = secrets.token_hex(8)
     while not stop.is_set():
         with _lock(store) as lock_file, _heartbeat(store, owner):
-            _serve_until_idle(store, cache, owner, idle, stop, lock_file)
+            _serve_until_idle(store, cache, owner, idle, stop, lock_file, processes)
         # A job that came while we let go of the lock was told that a worker lives: look again.
         if not store.waiting():
             return
 
 
 def _serve_until_idle(
-    store: Store, cache: Path, owner: str, idle: float, stop: threading.Event, lock_file: int | None
+    store: Store,
+    cache: Path,
+    owner: str,
+    idle: float,
+    stop: threading.Event,
+    lock_file: int | None,
+    processes: Alone | None,
 ) -> None:
     last = time.monotonic()
     while not stop.is_set() and time.monotonic() - last < idle:
@@ -99,7 +120,7 @@ def _serve_until_idle(
         if job_id is None:
             stop.wait(0.2)
             continue
-        if run_job(store, cache, owner, job_id, stop):
+        if run_job(store, cache, owner, job_id, stop, processes):
             _start_over()
         last = time.monotonic()
 
@@ -111,19 +132,31 @@ def _start_over() -> None:
     os.execve(sys.executable, sys.orig_argv, environ)  # noqa: S606 — our own command line again
 
 
-def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.Event) -> bool:
+def run_job(
+    store: Store,
+    cache: Path,
+    owner: str,
+    job_id: str,
+    stop: threading.Event,
+    processes: Alone | None = None,
+) -> bool:
     """Run one claimed job to its end, to a pause, or to the worker's own end.
 
     True if the job was handed back so that this process may start over.
+
+    Raises:
+        GroupLost: another of the `processes` died.  The job stays as it is.
     """
     store.keep_reserve()
     try:
         # Imported here: torch takes seconds, and a store without jobs does not need it.
         from ftjobs.backends.local.runner import JobRun
 
-        return JobRun(store, cache, owner, job_id).run(stop)
+        return JobRun(store, cache, owner, job_id, processes).run(stop)
     except LeaseLost as lost:
         _say(f"{job_id}: stopped, it is {lost.status}")
+    except group.GroupLost:
+        raise  # as if this process had died itself: the next worker goes on
     except Exception as error:
         if isinstance(error, StoreError) and not disk_is_full(error):
             raise  # it may pass: the job stays as it is, and the next worker goes on with it
@@ -131,6 +164,9 @@ def run_job(store: Store, cache: Path, owner: str, job_id: str, stop: threading.
             traceback.print_exc()  # into worker.log
         with contextlib.suppress(LeaseLost):
             _give_up(store, owner, job_id, error)
+    finally:
+        if processes:
+            processes.leave()
     return False
 
 
@@ -208,6 +244,11 @@ def _lock_path(store: Store) -> Path:
     return store.home / "worker.lock"
 
 
+def _group_lock_path(store: Store) -> Path:
+    """Held by the launcher of a group: such a worker takes seconds to begin, and to end."""
+    return store.home / "group.lock"
+
+
 def _say(line: str) -> None:
     print(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}", flush=True)  # noqa: T201 — the log
 
@@ -218,13 +259,41 @@ def main() -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--idle", type=float, default=IDLE, help="seconds without work")
+    parser.add_argument("--processes", default="1", help="a number, or auto: one for each GPU")
     arguments = parser.parse_args()
+    store = Store(arguments.home)
     try:
-        serve(Store(arguments.home), arguments.cache, idle=arguments.idle)
+        if group.inside(os.environ):
+            _serve_together(store, arguments.cache, arguments.idle)
+            return 0
+        if (processes := group.count(arguments.processes)) > 1:
+            with _lock(store):  # else the group would begin in vain
+                group.hold(_group_lock_path(store))
+            group.become(processes, "ftjobs.backends.local.worker", sys.argv[1:])
+        serve(store, arguments.cache, idle=arguments.idle)
     except FtjobsError as error:
         print(error, file=sys.stderr)  # noqa: T201 — this process has no other output
         return int(error.exit_code)
+    except group.GroupLost as lost:
+        _say(f"another process of the group is gone: {lost}")
+        return 1
     return 0
+
+
+def _serve_together(store: Store, cache: Path, idle: float) -> None:
+    """Be one process of a group: rank 0 serves the store, the others follow it."""
+    from ftjobs.backends.local.training.processes import Together
+
+    processes = Together()
+    if processes.rank:
+        from ftjobs.backends.local.follower import follow
+
+        follow(processes, cache)
+        return
+    try:
+        serve(store, cache, idle=idle, processes=processes)
+    finally:
+        processes.dismiss()
 
 
 if __name__ == "__main__":
