@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,17 +72,20 @@ class Accumulator:
             )
         return score
 
-    def rehearse(self, steps: Iterable[Sequence[Item]]) -> None:
-        """Compute the largest micro-batch of all `steps`, and forget what it taught.
+    def rehearse(self, steps: Callable[[], Iterable[Sequence[Item]]], *, learn: bool) -> None:
+        """Compute the largest micro-batch of all `steps()`, and forget what it taught.
 
         Memory runs out here or, most likely, not at all.  It changes nothing: gradients are
         dropped, and every micro-batch seeds the random numbers that it draws.
         """
-        groups = (group for items in steps for group in self._micro_batches(items))
-        worst = max(groups, key=lambda group: (self._cost(group), group[0].size))
-        while self._sums(worst, 0, 1) is None:
-            self._halve(worst)
+        while self._sums(worst := self._worst(steps()), 0, 1 if learn else None) is None:
+            self._halve(worst)  # and then another one may be the largest
         self.forget()
+
+    def _worst(self, steps: Iterable[Sequence[Item]]) -> Sequence[Item]:
+        """Of the micro-batches with most tokens, one with the longest example."""
+        groups = (group for items in steps for group in self._micro_batches(items))
+        return max(groups, key=lambda group: (self._cost(group), group[0].size))
 
     def forget(self) -> None:
         """Drop the gradients."""

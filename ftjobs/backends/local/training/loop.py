@@ -105,7 +105,7 @@ class Run:
             yield self._base()
         while not self.ended and self.processes.turn():
             if not rehearsed:
-                self.accumulator.rehearse(self._chosen(n)[1] for n in self._left())
+                self._rehearse()
                 rehearsed = True
             yield self._step(self.done + 1)
 
@@ -124,7 +124,7 @@ class Run:
     def trained_tokens(self) -> int:
         """Tokens of the examples of all steps that were taken."""
         steps = range(1, self.done + 1)
-        return sum(item.size for number in steps for item in self._chosen(number)[1])
+        return sum(self.train[i].size for number in steps for i in self._places(number)[1])
 
     def _step(self, number: int) -> Step:
         began = time.monotonic()
@@ -148,21 +148,32 @@ class Run:
 
     def _chosen(self, number: int) -> tuple[int, list[Item]]:
         """The epoch of a step, and its examples as it reads them."""
+        epoch, places = self._places(number)
         recipe = self.recipe
-        epoch, indices = batches.step(
+        return epoch, [hide(self.train[i], recipe, number=number, index=i) for i in places]
+
+    def _places(self, number: int) -> tuple[int, tuple[int, ...]]:
+        """The epoch of a step, and where its examples are in `train`."""
+        return batches.step(
             len(self.train),
-            batch_size=recipe.examples_per_step,
-            seed=recipe.seed,
+            batch_size=self.recipe.examples_per_step,
+            seed=self.recipe.seed,
             number=number,
-            drop_last=recipe.drop_last_batch,
+            drop_last=self.recipe.drop_last_batch,
         )
-        chosen = [hide(self.train[i], recipe, number=number, index=i) for i in indices]
-        return epoch, chosen
+
+    def _rehearse(self) -> None:
+        """Run out of memory now, if ever: with the largest parts of all that is still to come."""
+        self.accumulator.rehearse(self._steps_left, learn=True)
+        if self.valid:
+            with torch.no_grad():
+                self.accumulator.rehearse(lambda: [self.valid], learn=False)
+
+    def _steps_left(self) -> Iterator[list[Item]]:
+        for number in range(self.done + 1, self.total + 1):
+            yield [self.train[place] for place in self._places(number)[1]]
 
     # --- validation --------------------------------------------------------------------------
-
-    def _left(self) -> range:
-        return range(self.done + 1, self.total + 1)
 
     def _wants_base(self) -> bool:
         wanted = self.recipe.evaluate_before_training and bool(self.valid)
