@@ -17,7 +17,9 @@ def tensors_of(parameters: Parameters, optimizer: torch.optim.Optimizer) -> dict
         tensors[f"weight.{name}"] = parameter.detach()
         for key, value in optimizer.state.get(parameter, {}).items():
             if value is not None:
-                tensors[f"{key}.{name}"] = torch.as_tensor(value)
+                value = torch.as_tensor(value)
+                # Parameters share bitsandbytes' tables, and safetensors takes no tensor twice.
+                tensors[f"{key}.{name}"] = value.clone() if key.startswith("qmap") else value
     return tensors
 
 
