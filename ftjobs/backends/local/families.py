@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ftjobs.errors import ModelError, UnsupportedError
+from ftjobs.errors import ModelError
 
 Family = Literal["decoder", "encoder-decoder", "classifier"]
 
@@ -113,17 +113,16 @@ def _is_length(config: Mapping[str, Any], name: str) -> bool:
     return isinstance(value, int) and value > 0
 
 
-def require_method(kind: Family, method: str, name: str) -> None:
-    """Refuse a method that a family cannot learn by.  UnsupportedError says what to do."""
-    if kind != "decoder" and method != "supervised":
-        raise UnsupportedError(
-            f"{name} is {_ARTICLES[kind]}, which cannot be trained by {method} here",
-            hint="Train it supervised, or choose a decoder as base model.",
-        )
+def refusal(kind: Family, method: str, name: str) -> str:
+    """Why a family cannot learn by a method; "" if it can."""
+    if kind == "decoder" or method == "supervised":
+        return ""
+    return f"{name} is {ARTICLES[kind]}, which can be trained supervised only, not by {method}"
 
 
-_ARTICLES: Mapping[Family, str] = {
+ARTICLES: Mapping[Family, str] = {
     "decoder": "a decoder",
     "encoder-decoder": "an encoder-decoder",
     "classifier": "an encoder (a classifier)",
 }
+"""How messages call a model of a family."""

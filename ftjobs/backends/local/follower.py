@@ -34,6 +34,7 @@ class Order:
     train: Sequence[Item]
     valid: Sequence[Item]
     state: Mapping[str, torch.Tensor] | None
+    labels: tuple[str, ...] = ()
 
 
 def start(order: Order, model: Any, processes: Alone) -> Run:
@@ -69,7 +70,13 @@ def _follow(order: Order, processes: Together, cache: Path) -> None:
                 param="model",
             )
         recipe = order.recipe
-        model = models.load_model(base.folder, dtype=recipe.dtype, device=recipe.device)
+        model = models.load_model(
+            base.folder,
+            dtype=recipe.dtype,
+            device=recipe.device,
+            labels=order.labels,
+            seed=recipe.seed,
+        )
         run = _run(order, model, processes)
     for _ in run:
         pass

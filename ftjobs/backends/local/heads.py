@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ftjobs.backends.local.families import Family
+
 
 def switch_off_dropout(config: Any) -> None:
     """Set every dropout of a configuration to 0.
@@ -48,13 +50,21 @@ def head_names(model: Any) -> set[str]:
     return heads | {"pooler"} if isinstance(pooler, torch.nn.Module) else heads
 
 
+def family_of(model: Any) -> Family:
+    """The family of a model that is loaded, with or without an adapter."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if getattr(base.config, "is_encoder_decoder", False):
+        return "encoder-decoder"
+    classifies = type(base).__name__.endswith("ForSequenceClassification")
+    return "classifier" if classifies else "decoder"
+
+
 def lora_settings(model: Any) -> dict[str, Any]:
     """What PEFT's `LoraConfig` is told by family: the task, and what is trained whole."""
-    if getattr(model.config, "is_encoder_decoder", False):
-        return {"task_type": "SEQ_2_SEQ_LM"}
-    if type(model).__name__.endswith("ForSequenceClassification"):
+    kind = family_of(model)
+    if kind == "classifier":
         return {"task_type": "SEQ_CLS", "modules_to_save": sorted(head_names(model))}
-    return {"task_type": "CAUSAL_LM"}
+    return {"task_type": "SEQ_2_SEQ_LM" if kind == "encoder-decoder" else "CAUSAL_LM"}
 
 
 def _in_float32(_module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -149,7 +149,7 @@ def lost_in_tokens(tokenizer: Any) -> list[str]:
     unknown = tokenizer.unk_token_id
     lost = []
     for name, text in _PROBES.items():
-        ids = tokenizer(f"x{text}x", add_special_tokens=False)["input_ids"]
+        ids = tokenizer(f"a{text}a", add_special_tokens=False)["input_ids"]
         if unknown in ids or text not in tokenizer.decode(ids, clean_up_tokenization_spaces=False):
             lost.append(name)
     return lost

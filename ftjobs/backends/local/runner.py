@@ -19,6 +19,7 @@ import torch
 
 from ftjobs import data
 from ftjobs.backends.local import checkpoints, follower, models
+from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
 from ftjobs.backends.local.training import batches, dpo
@@ -28,6 +29,8 @@ from ftjobs.backends.local.training.adapter import (
 )
 from ftjobs.backends.local.training.hiding import blank_of
 from ftjobs.backends.local.training.loop import Run, Step
+from ftjobs.backends.local.training.pairs import closed_set, renderer_for
+from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.recipe import (
     Facts,
@@ -74,7 +77,10 @@ class JobRun:
         self.folder = store.job_folder(job_id)
         self.spec = store.spec(job_id)
         self.base = models.prepare(self.spec.model, cache, self._say)
-        self.tokenizer = models.load_tokenizer(self.base.folder)
+        self.family = models.family(self.base.folder)
+        template = self.spec.hyperparameters.chat_template
+        self.tokenizer = models.load_tokenizer(self.base.folder, template)
+        self.labels: tuple[str, ...] = ()
         self.saved_at = time.monotonic()
         self.recent: list[float] = []
 
@@ -106,9 +112,11 @@ class JobRun:
         device = models.pick_device()
         stored = self.store.recipe(self.job_id)
         dtype = stored["recipe"]["dtype"] if stored else models.pick_dtype(device)
-        model = models.load_model(self.base.folder, dtype=dtype, device=device)
         seed = stored["recipe"]["seed"] if stored else self._seed()
-        train, valid = self._examples(model, seed)
+        train, valid = self._examples(seed)
+        model = models.load_model(
+            self.base.folder, dtype=dtype, device=device, labels=self.labels, seed=seed
+        )
         asked = self.spec.hyperparameters
         facts = _data_facts(model, self.tokenizer, train, asked.lora_target_modules or ())
         if stored:
@@ -128,7 +136,7 @@ class JobRun:
         found = checkpoints.newest_state(self.folder)
         state = found[0] if found else None
         order = follower.Order(
-            self.spec.model, self.base.fingerprint, recipe, train, valid, state
+            self.spec.model, self.base.fingerprint, recipe, train, valid, state, self.labels
         )
         run = follower.start(order, model, self.processes)
         if found:
@@ -138,8 +146,9 @@ class JobRun:
     def _seed(self) -> int:
         return self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
 
-    def _examples(self, model: Any, seed: int) -> tuple[list[Rendered], list[Rendered]]:
-        limit = int(getattr(model.config, "max_position_embeddings", None) or 1 << 20)
+    def _examples(self, seed: int) -> tuple[list[Rendered], list[Rendered]]:
+        self._look_at_family()
+        limit = models.context_length(self.base.folder)
         asked = self.spec.hyperparameters.context_length
         if asked and asked > limit:
             raise TrainingError(
@@ -148,8 +157,15 @@ class JobRun:
                 param="context_length",
             )
         stops = models.stop_ids(self.tokenizer, self.base.folder)
-        settings = _mask_settings(self.spec.hyperparameters)
-        renderer = Renderer(self.tokenizer, stops, asked or limit, **settings)
+        renderer = renderer_for(
+            self.family,
+            self.tokenizer,
+            stops,
+            limit,
+            asked=asked,
+            labels=self.labels,
+            **_mask_settings(self.spec.hyperparameters),
+        )
         train = self._render(renderer, self.spec.training_file)
         if self.spec.validation_file:
             return train, self._render(renderer, self.spec.validation_file)
@@ -157,6 +173,16 @@ class JobRun:
             kept, held = batches.split(len(train), fraction=fraction, seed=seed)
             return [train[i] for i in kept], [train[i] for i in held]
         return train, []
+
+    def _look_at_family(self) -> None:
+        """Refuse what the base's family cannot do; find a classifier's answers; warn of losses."""
+        if reason := refusal(self.family, self.spec.method, self.base.name):
+            raise TrainingError(reason, code="invalid_model", param="model")
+        if self.family == "classifier":
+            self.labels = closed_set(data.read(self.store.file_path(self.spec.training_file)))
+        if lost := models.lost_in_tokens(self.tokenizer):
+            line = f"The tokenizer of {self.base.name} does not keep {', '.join(lost)} as written"
+            self.store.record(self.job_id, self.owner, [News("tokenizer", line, level="warn")])
 
     def _render(self, renderer: Renderer, file_id: str) -> list[Rendered]:
         dataset = data.read(self.store.file_path(file_id))
@@ -297,6 +323,7 @@ class JobRun:
             "base_model": self.base.name,
             "base_fingerprint": self.base.fingerprint,
             "step": run.done,
+            **({"labels": list(self.labels)} if self.labels else {}),
             "training_file_sha256": self.store.file(self.spec.training_file).sha256,
         }
 

@@ -8,6 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from ftjobs.backends.local.heads import family_of
+from ftjobs.backends.local.training.classifier import Classifier
+from ftjobs.backends.local.training.encoder_decoder import EncoderDecoder
 from ftjobs.backends.local.training.packed.scorer import open_packed
 from ftjobs.backends.local.training.padded import Padded
 from ftjobs.backends.local.training.recipe import Recipe
@@ -68,6 +71,11 @@ class Supervised:
 
 def scorer_for(model: Any, recipe: Recipe) -> Scorer:  # noqa: ARG001 — families will differ
     """The fastest scorer that is right for an adapted model."""
+    kind = family_of(model)
+    if kind == "encoder-decoder":
+        return EncoderDecoder(model)
+    if kind == "classifier":
+        return Classifier(model)
     return open_packed(model) or Padded(model)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ftjobs.backends.local.families import UNBOUNDED, Family
+from ftjobs.backends.local.families import ARTICLES, UNBOUNDED, Family
 from ftjobs.backends.local.templates import template_messages
 from ftjobs.backends.local.training.render import Renderer
 from ftjobs.errors import ModelError, TrainingError
@@ -80,23 +80,31 @@ def renderer_for(
     family: Family,
     tokenizer: Any,
     stops: frozenset[int],
-    context_length: int,
+    limit: int,
     *,
+    asked: int | None = None,
     labels: tuple[str, ...] = (),
     **settings: Any,
 ) -> Renderer:
     """The renderer of a family of models.
 
-    `context_length` is what the model takes, in tokens; `settings` are more fields of `Renderer`.
+    `limit` is what the model takes, in tokens; `asked` is the longest example that is wanted, if
+    it is not that; `settings` are more fields of `Renderer`.
     """
     if family == "decoder":
-        return Renderer(tokenizer, stops, context_length, **settings)
+        return Renderer(tokenizer, stops, asked or limit, **settings)
+    if settings.get("train_on_inputs"):
+        raise TrainingError(
+            f"train_on_inputs: {ARTICLES[family]} learns to write no prompts",
+            code="invalid_hyperparameter",
+            param="train_on_inputs",
+        )
     if family == "encoder-decoder":
-        whole = min(2 * context_length, UNBOUNDED)
-        return PairRenderer(tokenizer, stops, whole, side=context_length, **settings)
+        whole = asked or min(2 * limit, UNBOUNDED)
+        return PairRenderer(tokenizer, stops, whole, side=limit, **settings)
     # One more for the number of the answer, which the model does not read.
-    whole = context_length + 1
-    return LabelRenderer(tokenizer, stops, whole, side=context_length, labels=labels, **settings)
+    whole = (asked or limit) + 1
+    return LabelRenderer(tokenizer, stops, whole, side=limit, labels=labels, **settings)
 
 
 def closed_set(examples: Iterable[Example]) -> tuple[str, ...]:
