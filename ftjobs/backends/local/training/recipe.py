@@ -106,10 +106,11 @@ class Recipe:
     def unusual(self, asked: Hyperparameters) -> list[str]:
         """What was asked for other than the default, as "name value", for a line about the job."""
         usual = {field.name: field.default for field in dataclasses.fields(self)}
+        usual |= {"lora_dropout": 0.0, "train_on_inputs": False}
         return [
             _in_words(name, value)
             for name, value in asked.given().items()
-            if name not in _ANNOUNCED and value and value != usual.get(name)
+            if name not in _ANNOUNCED and value != usual.get(name)
         ]
 
 
