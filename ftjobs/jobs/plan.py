@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -48,6 +49,8 @@ Say = Callable[[str], None]
 
 WARNINGS = 5  # of each dataset that a plan repeats
 SEE_ALL = "ftjobs data check shows all of them."
+
+CONVERT = "ftjobs data convert FILE -o OUT"  # as the checker's hints say it
 
 FRESH = 60  # seconds for which a plan's look at the service holds
 
@@ -296,7 +299,10 @@ def _checked(source: Source, spec: JobSpec, backend: Trainer, *, least: int) -> 
     A `Dataset` is checked again too: by this backend's rules, and as the file is now.
     """
     path = Path(source.path if isinstance(source, Dataset) else source)
-    dataset = read(path, target=target_of(backend))
+    try:
+        dataset = read(path, target=target_of(backend))
+    except DatasetError as error:
+        raise _with_the_way(error, path) from None
     found = dataset.manifest
     method = "supervised" if found.method == "completion" else found.method
     if method != spec.method:
@@ -315,6 +321,19 @@ def _checked(source: Source, spec: JobSpec, backend: Trainer, *, least: int) -> 
             hint="Add examples: 50 to 100 good ones are a sound start.",
         )
     return dataset
+
+
+def _with_the_way(error: DatasetError, path: Path) -> DatasetError:
+    """`error`, its hint a command that can be copied where the file is of another format.
+
+    What is uploaded is always a file that was looked at: nothing is converted on the way.
+    """
+    if CONVERT not in error.hint:
+        return error
+    out = path.with_suffix(".chat.jsonl" if path.suffix == ".jsonl" else ".jsonl")
+    names = " -o ".join(shlex.quote(str(each)) for each in (path, out))
+    hint = error.hint.replace(f"{CONVERT}.", f"ftjobs data convert {names}")
+    return DatasetError(error.message, hint=f"{hint}\nThen train on {out}", issues=error.issues)
 
 
 def target_of(backend: Trainer) -> str:

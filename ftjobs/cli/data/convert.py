@@ -30,8 +30,17 @@ _SHOWN = 2000  # characters of a message in a preview
     metavar="FORMAT",
     help=f"What SOURCE is, instead of detecting it: {', '.join(FORMATS)}.",
 )
-@click.option("--prompt", metavar="COLUMN", help="The column or key that holds the question.")
+@click.option(
+    "--prompt",
+    "prompts",
+    metavar="COLUMN",
+    multiple=True,
+    help="The column or key that holds the question.  One given again follows after a blank line.",
+)
 @click.option("--completion", metavar="COLUMN", help="The column or key that holds the answer.")
+@click.option("--system-column", metavar="COLUMN", help="The one that holds a system message.")
+@click.option("--id-column", metavar="COLUMN", help="The one that holds a turn's id.")
+@click.option("--parent-column", metavar="COLUMN", help="The id of the turn before it.")
 @click.option("--system", metavar="TEXT", help="A system message for examples that have none.")
 @click.option("--encoding", metavar="NAME", help="Such as cp932 (Shift_JIS), euc-jp or cp1252.")
 @click.option("--sheet", metavar="NAME", help="Of a workbook, instead of the first not hidden.")
@@ -46,8 +55,11 @@ def command(
     source: str,
     out: str | None,
     source_format: str | None,
-    prompt: str | None,
+    prompts: tuple[str, ...],
     completion: str | None,
+    system_column: str | None,
+    id_column: str | None,
+    parent_column: str | None,
     system: str | None,
     encoding: str | None,
     sheet: str | None,
@@ -66,15 +78,23 @@ def command(
     the Hugging Face hub (hf:OWNER/NAME[:SPLIT]).
 
     Every row becomes an example or is reported with its place.  Exit code 3 if none does.
+    Rows with an id and a parent_id are turns: they become conversations.
     """
     _require_target(out, preview, as_json=as_json)
-    named = {"prompt": prompt, "completion": completion}
+    named = {
+        "prompt": prompts[:1],
+        "input": prompts[1:],
+        "completion": completion,
+        "system": system_column,
+        "id": id_column,
+        "parent": parent_column,
+    }
     with progress_bar("converting") as move:
         report = convert(
             source,
             None if preview else out,
             format=source_format,
-            columns={role: column for role, column in named.items() if column is not None},
+            columns={role: column for role, column in named.items() if column},
             system=system,
             encoding=encoding,
             sheet=sheet,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ftjobs.data.convert.separated import require_distinct
 from ftjobs.data.convert.shapes import (
     PAIR_SHAPES,
     SHAPES,
+    Columns,
     Shape,
     example_of,
     listed,
@@ -26,6 +28,7 @@ from ftjobs.data.convert.shapes import (
     titled,
 )
 from ftjobs.data.convert.sources import CONTAINERS, Source, open_source
+from ftjobs.data.convert.threads import threaded
 from ftjobs.data.fast import LONGEST, accept
 from ftjobs.data.reading import MAX_LINE_BYTES
 from ftjobs.data.rules import RULES
@@ -45,7 +48,7 @@ def convert(
     out: str | os.PathLike[str] | None,
     *,
     format: str | None = None,  # noqa: A002 - the word that everybody uses
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     system: str | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
@@ -65,7 +68,8 @@ def convert(
             is whole, and only if a row could be converted.
         format: one of `FORMATS`; None detects it.
         columns: the columns of a table, or keys, that hold the "prompt" and the "completion",
-            and perhaps "input", "history" and "system"; None goes by their names.
+            and perhaps "input" (one or more, which follow the prompt), "history", "system", and
+            "id" and "parent" of a row that is a turn of a conversation; None goes by their names.
         system: a system message for every example that has none.
         encoding: of a text; None detects UTF-8, UTF-16, UTF-32 and Japanese Shift_JIS (cp932).
         sheet: of a workbook; None takes the first that is not hidden.
@@ -87,7 +91,7 @@ def convert(
             open_source(
                 source,
                 container=choice.container,
-                columns=columns,
+                columns=choice.columns,
                 encoding=encoding,
                 sheet=sheet,
             )
@@ -119,14 +123,14 @@ class _Choice:
 
     container: str | None
     shape: str | None
-    columns: Mapping[str, str]
+    columns: Columns
     system: str | None
 
     @classmethod
     def of(
         cls,
         format: str | None,  # noqa: A002
-        columns: Mapping[str, str] | None,
+        columns: Mapping[str, str | Sequence[str]] | None,
         system: str | None,
     ) -> _Choice:
         if format is not None and format not in FORMATS:
@@ -140,7 +144,11 @@ class _Choice:
                 hint="Leave out the format or the columns.",
             )
         container = format if format in CONTAINERS else None
-        return cls(container, shape, columns or {}, system)
+        named = {
+            role: (names,) if isinstance(names, str) else tuple(names)
+            for role, names in (columns or {}).items()
+        }
+        return cls(container, shape, named, system)
 
 
 class _Work:
@@ -167,13 +175,34 @@ class _Work:
         Raises:
             ConfigError: no row has a known shape.
         """
-        for row in self._source.rows:
-            self._read += 1
+        for row in self._rows():
+            self._read += row.rows if isinstance(row, Row) else 1
             self._take(row)
             if progress is not None and self._read % _EVERY == 0 and self._source.total:
                 progress(min(self._source.done(), self._source.total), self._source.total)
         if self._shape is None and self._keys:
             raise self._unknown(tuple(self._keys))
+
+    def _rows(self) -> Iterator[Row | Fault]:
+        """The source's rows; those that are turns put together to conversations."""
+        shape = self._shape
+        if shape is None or not self._threaded():
+            return self._source.rows
+        self._shape = replace(shape, make=lambda conversation, _note: dict(conversation))
+        turn = partial(self._turn, shape)
+        return threaded(self._source.rows, shape.thread, turn, self._notes.add)
+
+    def _threaded(self) -> bool:
+        return bool(self._shape and self._shape.thread) and self._source.columns is not None
+
+    def _turn(self, shape: Shape, row: Row) -> list[dict[str, Any]]:
+        """The messages of a row that is a turn, sound by themselves."""
+        notes: dict[str, str] = {}
+        example = shape.make(row.value, notes.__setitem__)
+        _sound_method(_encoded(example))
+        for reason, detail in notes.items():
+            self._notes.add(reason, row.place, detail)
+        return list(example["messages"])
 
     def _take(self, row: Row | Fault) -> None:
         if isinstance(row, Fault):
@@ -182,7 +211,8 @@ class _Work:
         try:
             line = self._line(row)
         except UnfitError as unfit:
-            self._dropped.add(unfit.reason, row.place, unfit.detail)
+            for _ in range(row.rows):
+                self._dropped.add(unfit.reason, row.place, unfit.detail)
             return
         self._sink.write(line)
         if row.note:
@@ -214,7 +244,7 @@ class _Work:
         shape = self._known(columns)
         if shape is None:
             raise self._unknown(columns)
-        require_distinct(columns, shape.uses)
+        require_distinct(columns, (*shape.uses, *shape.thread))
         return shape
 
     def _shape_of(self, row: Row) -> Shape:
@@ -255,6 +285,8 @@ class _Work:
         """What was done."""
         shape = self._shape
         title = f": {shape.title}" if shape is not None else ""
+        if shape is not None and self._threaded():
+            title += f", conversations by {' and '.join(map(titled, shape.thread))}"
         return ConversionReport(
             source=source,
             out=out if self._sink.lines else None,
@@ -275,7 +307,8 @@ class _Work:
         verbatim = self._source.columns is None and self._choice.system is None
         if self._shape is None or (self._shape.name == "chat" and verbatim):
             return ()
-        return tuple(_named(key) for key in self._keys if key not in self._shape.uses)
+        used = {*self._shape.uses, *(self._shape.thread if self._threaded() else ())}
+        return tuple(_named(key) for key in self._keys if key not in used)
 
 
 def _named(key: str) -> str:

@@ -34,7 +34,8 @@ class Tally(_Frozen):
 
 
 class ConversionReport(_Frozen):
-    """What `convert` read, wrote and dropped: `read` is `written` plus all that was dropped.
+    """What `convert` read, wrote and dropped: `read` is `written` plus all that was dropped,
+    but for turns of one conversation, each a row that was read.
 
     `container` and `shape` are what the source was read as (names that `--from` takes; `shape` is
     None if no row has one), `detected` says it in words, `encoding` is a text's.  `unit` is what

@@ -16,13 +16,15 @@ class Row:
     `place` is its number, from 1, in the source's unit (line, row, item).  `value` is what it
     holds: usually an object, its cells by column or key.  `text` is the JSON that it was read
     from, where there is one, so that chat rows can pass through verbatim.  `note` says what
-    was left out of it to read it.
+    was left out of it to read it.  `rows` is how many of the source it stands for, where it was
+    put together.
     """
 
     place: int
     value: Any
     text: str | None = None
     note: str = ""
+    rows: int = 1
 
 
 class Fault(NamedTuple):

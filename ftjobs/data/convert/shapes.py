@@ -38,8 +38,14 @@ PAIRS: tuple[tuple[str, str], ...] = (
 )
 """Columns of question and answer that are known by their names, in any case; the first wins."""
 
-ROLES = ("prompt", "completion", "input", "history", "system")
+ROLES = ("prompt", "completion", "input", "history", "system", "id", "parent")
 """What `columns` may name a column for."""
+
+_MANY = ("input",)  # roles that several columns may have
+_THREAD = ("id", "parent")  # roles that make a row a turn
+
+Columns = Mapping[str, tuple[str, ...]]
+"""The columns of each role."""
 
 _WORD = re.compile(r"[^\W\d_]\w{0,15}")  # shorter than ASCII's: some scripts have no spaces
 
@@ -52,38 +58,46 @@ class Shape:
     """A way to write conversations.
 
     `name` is what `--from` calls it, `title` says in words what was found, `uses` are the
-    columns that it reads, and `make` turns a row's value into an example.
+    columns that it reads, and `make` turns a row's value into an example.  `thread` are the
+    columns of a row's id and its parent's, where each row of a table is a turn of a conversation.
     """
 
     name: str
     title: str
     uses: tuple[str, ...]
     make: Callable[[Mapping[str, Any], Note], Example]
+    thread: tuple[str, ...] = ()
 
 
 # --- question and answer ----------------------------------------------------------------------
 
 
-def pair(columns: Mapping[str, str], *, name: str = "prompt-completion") -> Shape:
+def pair(columns: Columns, *, name: str = "prompt-completion") -> Shape:
     """The shape of a question and its answer.
 
     `columns` says which column holds the "prompt", the "completion" and, where there are any,
-    the "input" (joined to the prompt by a blank line, as Alpaca does), the "history" (a list of
-    earlier questions and answers) and the "system" message.
+    the "input" (one or more, joined to the prompt by blank lines, as Alpaca does), the "history"
+    (a list of earlier questions and answers), the "system" message, and the "id" of the row and
+    of its "parent", where one turn of a conversation follows the other.
     """
 
     def make(row: Mapping[str, Any], note: Note) -> Example:
-        cells = {role: row[column] for role, column in columns.items() if column in row}
+        cells = {role: row[named[0]] for role, named in columns.items() if named[0] in row}
         messages = [] if is_missing(cells.get("system")) else [_message("system", cells, note)]
         for asked, answered in _history(cells.get("history")):
             messages += [_message("prompt", asked, note), _message("completion", answered, note)]
         question = _message("prompt", cells, note)
-        if not is_missing(cells.get("input")):
-            question["content"] += "\n\n" + _message("input", cells, note)["content"]
+        for column in columns.get("input", ()):
+            if not is_missing(row.get(column)):
+                more = _message("input", {"input": row[column]}, note)
+                question["content"] += "\n\n" + more["content"]
         return {"messages": [*messages, question, _message("completion", cells, note)]}
 
-    named = [f"{_called(role)} from {titled(columns[role])}" for role in ("prompt", "completion")]
-    return Shape(name, ", ".join(named), tuple(columns.values()), make)
+    ends = ("prompt", "completion")
+    title = [f"{_called(role)} from {titled(columns[role][0])}" for role in ends]
+    thread = tuple(columns[role][0] for role in _THREAD if role in columns)
+    uses = [name for role, names in columns.items() if role not in _THREAD for name in names]
+    return Shape(name, ", ".join(title), tuple(uses), make, thread)
 
 
 _WHO = {"system": "system", "prompt": "user", "input": "user", "completion": "assistant"}
@@ -121,17 +135,20 @@ def pair_in(columns: Collection[str]) -> Shape | None:
             roles = {"prompt": prompt, "completion": completion, "system": "system"}
             if prompt == "instruction":
                 roles |= {"input": "input", "history": "history"}
+            if {"id", "parent_id"} <= by_name.keys():
+                roles |= {"id": "id", "parent": "parent_id"}
             # Rows of JSON differ in their keys: those that are not there yet are named too.
-            found = {role: by_name.get(name, name) for role, name in roles.items()}
+            found = {role: (by_name.get(name, name),) for role, name in roles.items()}
             return pair(found, name="alpaca" if alpaca else "prompt-completion")
     return None
 
 
-def pair_of(wanted: Mapping[str, str], columns: Sequence[str] | None) -> Shape:
+def pair_of(wanted: Columns, columns: Sequence[str] | None) -> Shape:
     """The shape of question and answer whose columns a person has named.
 
     Raises:
-        ConfigError: a role is unknown, one of the two is missing, or there is no such column.
+        ConfigError: a role is unknown, has more columns than it can, or lacks the one that it
+            needs; or there is no such column.
     """
     for role in wanted.keys() - set(ROLES):
         raise ConfigError(f"unknown role {role!r} of a column", hint=f"Roles: {', '.join(ROLES)}.")
@@ -141,9 +158,22 @@ def pair_of(wanted: Mapping[str, str], columns: Sequence[str] | None) -> Shape:
                 f"no column is named for the {role}",
                 hint="Name both: the prompt's and the answer's.",
             )
+    threads = [role for role in _THREAD if role in wanted]
+    if len(threads) == 1:
+        raise ConfigError(
+            "conversations need two columns, a row's id and its parent's", hint="Name both."
+        )
+    if threads and columns is None:
+        raise ConfigError(
+            "only the rows of a table are put together to conversations",
+            hint="Tables are CSV, TSV, Excel and Parquet.",
+        )
+    for role, names in wanted.items():
+        if len(names) != 1 and (role not in _MANY or not names):
+            raise ConfigError(f"{len(names)} columns are named for the {role}", hint="Name one.")
     if columns is None:
         return pair(wanted)
-    return pair({role: _column(name, columns) for role, name in wanted.items()})
+    return pair({r: tuple(_column(name, columns) for name in each) for r, each in wanted.items()})
 
 
 def _column(name: str, columns: Sequence[str]) -> str:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from ftjobs.data.convert import json_rows, separated, tables
 from ftjobs.data.convert.rows import Fault, Row
-from ftjobs.data.convert.shapes import shape_in
+from ftjobs.data.convert.shapes import Columns, shape_in
 from ftjobs.data.convert.text import (
     HEAD_BYTES,
     Rejoined,
@@ -68,7 +69,7 @@ def open_source(
     source: str | os.PathLike[str],
     *,
     container: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     encoding: str | None = None,
     sheet: str | None = None,
     limit: int = MAX_LINE_BYTES,
@@ -287,7 +288,7 @@ def _of_lines(container: str, text: _Text) -> Source:
     return text.source(container, items, unit=unit)
 
 
-def _separated(container: str, text: _Text, wanted: Mapping[str, str] | None) -> Source:
+def _separated(container: str, text: _Text, wanted: Columns | None) -> Source:
     start = text.head.decode(text.encoding, errors="replace").removeprefix("\ufeff")
     separator, declared = _separator(container, start, wanted, whole=_is_whole(text.head))
     # Where lines end in \n, a lone \r outside quotes is a mistake; otherwise it ends them.
@@ -318,7 +319,7 @@ def _encoding(head: bytes, named: str | None) -> str:
 
 
 def _separator(
-    container: str, start: str, wanted: Mapping[str, str] | None, *, whole: bool
+    container: str, start: str, wanted: Columns | None, *, whole: bool
 ) -> tuple[str, bool]:
     """The separator, and whether the first line is there only to declare it."""
     declared = separated.declared_delimiter(start.partition("\n")[0])
@@ -329,7 +330,7 @@ def _separator(
 
     def knows(columns: Sequence[str]) -> bool:
         if wanted:
-            return set(wanted.values()) <= {name.strip() for name in columns}
+            return set(chain(*wanted.values())) <= {name.strip() for name in columns}
         return shape_in(columns) is not None
 
     return separated.guess_delimiter(start, knows, whole=whole), False
