@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ftjobs.backends.base import Backend, Progress
+from ftjobs.backends.base import Backend, Exported, Exports, Form, Progress
 from ftjobs.backends.opening import open_backend
 from ftjobs.config import Settings
 from ftjobs.errors import ConfigError, FtjobsError, UnsupportedError
@@ -376,6 +376,59 @@ class Client:
     def delete_model(self, model: str) -> None:
         """Delete a fine-tuned model with its checkpoints.  NotFoundError if there is none."""
         self.backend.delete_model(model)
+
+    def export(
+        self,
+        model: str,
+        folder: str | Path,
+        *,
+        form: Form,
+        dtype: str | None = None,
+        outtype: str | None = None,
+        llama_cpp: str | Path | None = None,
+        force: bool = False,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> Exported:
+        """Write a model into a folder for other programs, whole or not at all.
+
+        What is written is compared with what was trained before the folder gets its name.
+
+        Args:
+            model: a fine-tuned model or a checkpoint; but for an adapter, also a base model.
+            folder: where to; it must not exist, or be empty.
+            form: "adapter" (PEFT, vLLM), "merged" (transformers, vLLM), "gguf" (llama.cpp) or
+                "ollama".
+            dtype: how merged weights are stored: "float32", "bfloat16" or "float16"; by default
+                as the base's are.
+            outtype: how weights are stored in GGUF: "f32", "f16", "bf16" or "q8_0"; by default
+                "bf16" where the base's are bfloat16, else "f16".
+            llama_cpp: a checkout of llama.cpp, whose converter writes GGUF; by default it is looked
+                for on the PATH.
+            force: take the place of an earlier export.
+            say: told in a line what is being done.
+
+        Raises:
+            UnsupportedError: this backend has no weights, or the model cannot take this form.
+            NotFoundError: there is no such model.
+            ModelError: its files are damaged, or what was written computes something else.
+            ConfigError: the folder is taken, or the converter is not installed.
+            FtjobsError: the disk has no room.
+        """
+        if not isinstance(self.backend, Exports):
+            raise UnsupportedError(
+                f"{self.backend.name} keeps the weights of its models, so none can be exported",
+                hint="Store its answers instead: ftjobs rescue MODEL PROMPTS -o FILE",
+            )
+        return self.backend.export(
+            model,
+            Path(folder),
+            form=form,
+            dtype=dtype,
+            outtype=outtype,
+            llama_cpp=None if llama_cpp is None else Path(llama_cpp),
+            force=force,
+            say=say,
+        )
 
     def complete(
         self, model: str, messages: Messages, *, sampling: Sampling = DEFAULT_SAMPLING

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -267,6 +267,47 @@ class Stamps(Protocol):
 
     def stamp(self, model: str) -> str:
         """A text that is another one when the model is; "" where the name says it all."""
+        ...
+
+
+Form = Literal["adapter", "merged", "gguf", "ollama"]
+"""What a model can be exported as."""
+
+FORMS: tuple[Form, ...] = get_args(Form)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A model in a folder of its own.
+
+    `files` are the sizes of its files in bytes, by name; `notes` say what was found out about it,
+    such as how far its logits are from those of training.
+    """
+
+    model: str
+    form: Form
+    folder: Path
+    files: Mapping[str, int]
+    notes: Mapping[str, str]
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A backend that has the weights of its models, and can write them for other programs."""
+
+    def export(
+        self,
+        model: str,
+        folder: Path,
+        *,
+        form: Form,
+        dtype: str | None = None,
+        outtype: str | None = None,
+        llama_cpp: Path | None = None,
+        force: bool = False,
+        say: Callable[[str], None] = ...,
+    ) -> Exported:
+        """Write a model into `folder`, whole or not at all; see `Client.export`."""
         ...
 
 

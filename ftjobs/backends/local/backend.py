@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ftjobs import data
-from ftjobs.backends.base import Likelihood, Progress, Request, Tools, check_supported
+from ftjobs.backends.base import (
+    Exported,
+    Form,
+    Likelihood,
+    Progress,
+    Request,
+    Tools,
+    check_supported,
+)
 from ftjobs.backends.local import models, worker
 from ftjobs.backends.local.answers.answering import Answering
 from ftjobs.backends.local.store import News, Store
@@ -120,10 +128,7 @@ class LocalBackend:
             UnsupportedError: a method or hyperparameter that is not local.
             ConfigError: the libraries for training are not installed.
         """
-        if missing := [name for name in _NEEDS if importlib.util.find_spec(name) is None]:
-            raise ConfigError(
-                f"training needs {', '.join(missing)}", hint="pip install 'ftjobs[local]'"
-            )
+        _require_libraries()
         check_supported(spec, self.capabilities, self.name)
         _check_method(spec)
         _check_optimizer(spec)
@@ -246,6 +251,35 @@ class LocalBackend:
         models.prepare(model, self.settings.cache, say)
         return Model(id=model, owned_by="local")
 
+    def export(
+        self,
+        model: str,
+        folder: Path,
+        *,
+        form: Form,
+        dtype: str | None = None,
+        outtype: str | None = None,
+        llama_cpp: Path | None = None,
+        force: bool = False,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> Exported:
+        """Write a model for other programs; see `Client.export`."""
+        _require_libraries()
+        from ftjobs.backends.local.export.exporting import export
+
+        return export(
+            self.store,
+            self.settings.cache,
+            model,
+            folder,
+            form=form,
+            dtype=dtype,
+            outtype=outtype,
+            llama_cpp=llama_cpp,
+            force=force,
+            say=say,
+        )
+
     def stamp(self, model: str) -> str:
         """The sizes and times of a folder's files; "" for models that never change."""
         folder = None if model == models.DEFAULT_MODEL else models.as_folder(model)
@@ -355,6 +389,13 @@ def _check_optimizer(spec: JobSpec) -> None:
     if wanted and importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(
             "optimizer adamw_8bit needs bitsandbytes", hint="pip install 'ftjobs[bitsandbytes]'"
+        )
+
+
+def _require_libraries() -> None:
+    if missing := [name for name in _NEEDS if importlib.util.find_spec(name) is None]:
+        raise ConfigError(
+            f"local models need {', '.join(missing)}", hint="pip install 'ftjobs[local]'"
         )
 
 

@@ -25,12 +25,19 @@ from ftjobs.backends.local.store import sync_folder
 MANIFEST = "manifest.json"
 
 
-def save_adapter(folder: Path, model: Any, tokenizer: Any, facts: Mapping[str, Any]) -> None:
-    """Publish the adapter.  `facts` (base model, step, data hash …) go into the manifest."""
+def save_adapter(
+    folder: Path, model: Any, tokenizer: Any, facts: Mapping[str, Any], *, card: str = ""
+) -> None:
+    """Publish the adapter.  `facts` (base model, step, data hash …) go into the manifest.
+
+    `card` is its README.md; equal facts must come with equal cards.
+    """
     with _published(folder, facts) as draft:
         model.save_pretrained(draft, save_embedding_layers=False)
         _sort_keys(draft / "adapter_config.json", base=str(facts["base_model"]))
         (draft / "README.md").unlink(missing_ok=True)  # an unfilled model-card template
+        if card:
+            (draft / "README.md").write_text(card, "utf-8")
         tokenizer.save_pretrained(draft)
 
 

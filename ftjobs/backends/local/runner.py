@@ -19,6 +19,7 @@ import torch
 
 from ftjobs import data
 from ftjobs.backends.local import checkpoints, follower, models
+from ftjobs.backends.local.export import about, card
 from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
@@ -129,7 +130,7 @@ class JobRun:
         else:
             machine = Machine(dtype, device, torch.get_num_threads())
             recipe = resolve(asked, facts, machine, seed=seed, method=self.spec.method)
-            self._fix(recipe)
+            self._fix(recipe, train, valid)
         self._announce(recipe, train, valid)
         if reasons := explain(asked, facts, recipe):
             self._say(f"Chosen automatically: {'; '.join(reasons)}", key="automatic")
@@ -199,7 +200,7 @@ class JobRun:
                 hint="Put the old files back and resume the job, or submit a new one.",
             )
 
-    def _fix(self, recipe: Recipe) -> None:
+    def _fix(self, recipe: Recipe, train: Sequence[Rendered], valid: Sequence[Rendered]) -> None:
         self.store.set_recipe(
             self.job_id,
             self.owner,
@@ -208,6 +209,7 @@ class JobRun:
                 "hyperparameters": recipe.reported(self.spec.hyperparameters),
                 "seed": recipe.seed,
                 "base": self.base.fingerprint,
+                "examples": {"train": len(train), "validation": len(valid)},
             },
         )
 
@@ -257,7 +259,9 @@ class JobRun:
         run.require_finite()
         name = f"ckpt-step-{step.number}"
         facts = {**self._facts(run), "fine_tuned_model_checkpoint": f"{self._name()}:{name}"}
-        checkpoints.save_adapter(self.folder / name, run.model, self.tokenizer, facts)
+        training = about.of_step(self.store, self.job_id, step.number, f"{self._name()}:{name}")
+        readme = card.text(about.of_base(self.base, training), "checkpoint")
+        checkpoints.save_adapter(self.folder / name, run.model, self.tokenizer, facts, card=readme)
         checkpoint = Checkpoint(
             id=f"ftckpt_{self.job_id.removeprefix('ftjob-')}{step.number}",
             created_at=int(time.time()),
