@@ -118,7 +118,7 @@ class Hyperparameters(_Closed):
         None, description="Jinja template, for a base model that has none or another than its own."
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8", "int4"] | Auto | None = Field(
-        None, description="Type of the frozen weights; int8 and int4 need a GPU. Default auto."
+        None, description="Type of the frozen weights; int8 and int4 need bitsandbytes. Default auto."
     )
     gradient_checkpointing: bool | None = Field(
         None, description="Compute activations twice instead of keeping them: slower, less memory."

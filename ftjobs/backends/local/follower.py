@@ -17,6 +17,7 @@ import torch
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.training.adapter import add_adapter
+from ftjobs.backends.local.training.execution import arrange
 from ftjobs.backends.local.training.loop import Run
 from ftjobs.backends.local.training.objectives import Item
 from ftjobs.backends.local.training.processes import Alone, Together
@@ -85,7 +86,7 @@ def _follow(order: Order, processes: Together, cache: Path) -> None:
 def _run(order: Order, model: Any, processes: Alone) -> Run:
     recipe = order.recipe
     torch.set_num_threads(recipe.threads)
-    run = Run(add_adapter(model, recipe), recipe, order.train, order.valid, processes=processes)
+    run = Run(arrange(add_adapter(model, recipe), recipe), recipe, order.train, order.valid, processes=processes)
     if order.state is not None:
         run.restore(order.state)
     return run

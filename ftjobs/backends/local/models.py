@@ -168,6 +168,7 @@ def load_model(
     import torch
 
     from ftjobs.backends.local.heads import prepare_heads
+    from ftjobs.backends.local.training import precision
 
     kind = family(folder)
     torch.manual_seed(seed)
@@ -175,7 +176,7 @@ def load_model(
         with quietly():
             model, found = _auto_class(kind).from_pretrained(
                 folder,
-                dtype=getattr(torch, dtype),
+                **precision.loading(dtype, device),
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -190,7 +191,8 @@ def load_model(
     if missing:
         # transformers would fill them with random numbers and say so in a warning.
         raise ModelError(f"the weights in {folder} are not whole: {len(missing)} tensors missing")
-    return model.requires_grad_(False).eval().to(device)
+    model.requires_grad_(False).eval()
+    return model if dtype in precision.QUANTISED else model.to(device)
 
 
 def _auto_class(kind: Family) -> Any:

@@ -23,7 +23,7 @@ from ftjobs.backends.local.export import about, card
 from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
-from ftjobs.backends.local.training import batches, dpo
+from ftjobs.backends.local.training import batches, dpo, precision
 from ftjobs.backends.local.training.adapter import (
     adapted_layers,
     parameters_per_rank,
@@ -112,7 +112,9 @@ class JobRun:
     def _prepare(self) -> tuple[Run, Recipe]:
         device = models.pick_device()
         stored = self.store.recipe(self.job_id)
-        dtype = stored["recipe"]["dtype"] if stored else models.pick_dtype(device)
+        asked = self.spec.hyperparameters
+        dtype = stored["recipe"]["dtype"] if stored else asked.dtype
+        dtype = precision.choose(dtype, device)
         seed = stored["recipe"]["seed"] if stored else self._seed()
         train, valid = self._examples(seed)
         model = models.load_model(

@@ -16,6 +16,7 @@ import torch
 
 from ftjobs.backends.local.training import batches, guards
 from ftjobs.backends.local.training.objectives import Item, Objective
+from ftjobs.backends.local.training.precision import LossScale
 from ftjobs.backends.local.training.processes import Alone
 from ftjobs.errors import TrainingError
 
@@ -44,9 +45,11 @@ class Accumulator:
         *,
         tokens: int,
         seed: int,
+        dtype: str = "float32",
     ) -> None:
         self.model, self.parameters, self.objective = model, parameters, objective
         self.processes, self.tokens, self.seed = processes, tokens, seed
+        self.scale = LossScale(dtype)
 
     def measure(self, items: Sequence[Item], number: int, *, learn: bool) -> Score:
         """The mean over `items` at step `number`; with `learn`, its gradient stays in `grad`.
@@ -57,10 +60,7 @@ class Accumulator:
             TrainingError: the loss is not finite, or there is no memory for a single example.
         """
         weight = sum(item.weight for item in items)
-        while (sums := self._sums(items, number, weight if learn else None)) is None:
-            self._halve(items)
-        if learn:
-            self.processes.add_gradients(self.parameters)
+        sums = self._gradients(items, number, weight) if learn else self._sums_of(items, number)
         means = {name: total / weight for name, total in self.processes.add(sums).items()}
         score = Score(means.pop("loss"), means.pop("hits"), means)
         if not math.isfinite(score.loss):
@@ -71,6 +71,19 @@ class Accumulator:
                 hint="A lower learning_rate_multiplier usually helps.",
             )
         return score
+
+    def _sums_of(self, items: Sequence[Item], number: int, weight: int | None = None) -> Sums:
+        while (sums := self._sums(items, number, weight)) is None:
+            self._halve(items)
+        return sums
+
+    def _gradients(self, items: Sequence[Item], number: int, weight: int) -> Sums:
+        """As `_sums_of`, with the gradients of all processes; again where float16 overflows."""
+        while True:
+            sums = self._sums_of(items, number, weight)
+            self.processes.add_gradients(self.parameters)
+            if self.scale.divide(self.parameters):
+                return sums
 
     def rehearse(self, steps: Callable[[], Iterable[Sequence[Item]]], *, learn: bool) -> None:
         """Compute the largest micro-batch of all `steps()`, and forget what it taught.
@@ -115,7 +128,7 @@ class Accumulator:
     def _sum(self, batch: Sequence[Item], weight: int | None) -> dict[str, float]:
         measure = self.objective.measure(batch)
         if weight is not None:
-            torch.autograd.backward(measure.loss / weight)
+            torch.autograd.backward(measure.loss / (weight / self.scale.factor))
         return {"loss": measure.loss.item(), "hits": measure.hits, **measure.others}
 
     def _micro_batches(self, items: Sequence[Item]) -> list[list[Item]]:

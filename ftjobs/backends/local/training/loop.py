@@ -90,6 +90,7 @@ class Run:
             self.processes,
             tokens=recipe.micro_batch_tokens,
             seed=recipe.seed,
+            dtype=recipe.dtype,
         )
         self.optimizer = optimizer_for(self.parameters.values(), recipe)
         self.per_epoch = batches.steps_per_epoch(
@@ -257,6 +258,7 @@ class Run:
         return {
             "done": torch.tensor(self.done),
             "micro_batch_tokens": torch.tensor(self.accumulator.tokens),
+            "loss_scale": torch.tensor(self.accumulator.scale.factor),
             "history": self.history.tensor(),
             **state.tensors_of(self.parameters, self.optimizer),
         }
@@ -268,5 +270,7 @@ class Run:
         # Jobs that began before these were kept have neither.
         tokens = own.pop("micro_batch_tokens", self.accumulator.tokens)
         self.accumulator.tokens = int(tokens)
+        scale = self.accumulator.scale
+        scale.factor = float(own.pop("loss_scale", scale.factor))
         self.history.restore(own.pop("history", torch.empty(0, 2)))
         state.take_over(own, self.parameters, self.optimizer)
