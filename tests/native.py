@@ -51,6 +51,8 @@ class Chat(Strict):
     stream: bool = False
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
     max_tokens: int | None = None
     stop: list[str] = []
     seed: int | None = None

@@ -121,6 +121,28 @@ def test_one_stop_text_or_several() -> None:
         Sampling(stop=("",))
 
 
+def test_beams_are_searched_not_drawn() -> None:
+    assert Sampling(num_beams=4, temperature=0, n=4).beams == 4
+    assert (Sampling().beams, Sampling(num_beams=1, temperature=1, n=3).beams) == (1, 1)
+    with pytest.raises(ValidationError, match="temperature must be 0"):
+        Sampling(num_beams=2, temperature=0.1)
+    with pytest.raises(ValidationError, match="2 beams give at most 2 answers"):
+        Sampling(num_beams=2, n=3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_beams": 0}, {"num_beams": 65}, {"top_k": -1}, {"min_tokens": -1},
+        {"repetition_penalty": 0}, {"repetition_penalty": float("inf")},
+        {"min_tokens": 9, "max_tokens": 8},
+    ],
+)  # fmt: skip
+def test_samplings_out_of_range(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Sampling(**settings)
+
+
 def test_a_file_of_the_wire() -> None:
     file = File.model_validate(
         {"id": "file-1", "bytes": 3, "created_at": 1, "filename": "a", "purpose": "later"}

@@ -8,16 +8,36 @@ from typing import Any
 
 from ftjobs.backends.base import Tools
 from ftjobs.backends.nouns import Raw, mapping, noun, rows
-from ftjobs.errors import DeadlineError, ServiceError, UnreachableError
-from ftjobs.schema import ChatMessage, Completion, Delta, Sampling, Usage
+from ftjobs.errors import DeadlineError, ServiceError, UnreachableError, UnsupportedError
+from ftjobs.schema import Capabilities, ChatMessage, Completion, Delta, Sampling, Usage
 
-__all__ = ["DEFAULTS", "chat_body", "completion", "deltas"]
+__all__ = ["BEYOND_OPENAI", "DEFAULTS", "chat_body", "check_sampling", "completion", "deltas"]
 
 _REASONING = re.compile(r"(ft:|openai/)?(o\d|gpt-5)")
 """OpenAI's reasoning models, which refuse `max_tokens`; what it calls them."""
 
 DEFAULTS = Sampling()
 """A service's own sampling."""
+
+BEYOND_OPENAI = frozenset(Sampling.model_fields) - Capabilities().sampling
+"""Settings that OpenAI's own client does not take as arguments."""
+
+
+def check_sampling(sampling: Sampling, capabilities: Capabilities, name: str) -> None:
+    """Refuse settings that a service does not know, before it is asked.
+
+    Some services would ignore them in silence, and answer otherwise than was asked for.
+
+    Raises:
+        UnsupportedError: the message names the settings and the service.
+    """
+    chosen = set(sampling.model_dump(exclude_defaults=True))
+    if unknown := sorted(chosen - capabilities.sampling):
+        raise UnsupportedError(
+            f"{name} knows no sampling setting {', '.join(unknown)}",
+            hint=f"It knows: {', '.join(sorted(capabilities.sampling))}. Where that is wrong, "
+            "name the setting in capabilities.sampling of its profile.",
+        )
 
 
 def chat_body(

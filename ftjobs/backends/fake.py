@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ftjobs.backends.base import Progress, Tools, check_supported
+from ftjobs.backends.chat import check_sampling
 from ftjobs.errors import ConfigError, InvalidRequestError, NotFoundError
 from ftjobs.schema import (
     Capabilities,
@@ -54,6 +55,7 @@ COLUMNS = tuple(name for name in Metrics.model_fields if name != "total_steps")
 EVERYTHING = Capabilities(
     methods=frozenset({"supervised", "dpo"}),
     hyperparameters=frozenset(Hyperparameters.model_fields),
+    sampling=frozenset(Sampling.model_fields),
     pause=True,
 )
 
@@ -267,6 +269,7 @@ class FakeBackend:
     ) -> Completion:
         """The scripted answer, `sampling.n` times.  A token is a word with its white space."""
         with self._call("complete"):
+            check_sampling(sampling, self.capabilities, self.name)
             tokens, finish_reason = self._answer(model, messages, sampling)
             message = ChatMessage(role="assistant", content="".join(tokens))
             return Completion(
@@ -285,6 +288,7 @@ class FakeBackend:
     ) -> Iterator[Delta]:
         """The scripted answer, one token at a time."""
         with self._call("stream"):
+            check_sampling(sampling, self.capabilities, self.name)
             tokens, finish_reason = self._answer(model, messages, sampling)
         deltas = [Delta(index=i, content=token) for token in tokens for i in range(sampling.n)]
         usage = _usage(messages, tokens, sampling.n)

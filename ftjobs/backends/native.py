@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from ftjobs.backends.base import Tools
-from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
+from ftjobs.backends.chat import DEFAULTS, chat_body, check_sampling, completion, deltas
 from ftjobs.backends.profiles import Profile
 from ftjobs.backends.rest import Rest
 from ftjobs.backends.retry import RetryPolicy
@@ -69,7 +69,12 @@ class Native:
         sampling: Sampling = DEFAULTS,
         tools: Tools = (),
     ) -> Completion:
-        """The whole answer.  A tuned model must be deployed first."""
+        """The whole answer.  A tuned model must be deployed first.
+
+        Raises:
+            UnsupportedError: `sampling` asks for what the service does not know.
+        """
+        check_sampling(sampling, self.capabilities, self.name)
         body = chat_body(model, messages, sampling, tools)
         answer = self._rest.read(lambda: self._rest.post(self.chat, body))
         return completion(answer, model, self.name)
@@ -77,7 +82,8 @@ class Native:
     def stream(
         self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
     ) -> Iterator[Delta]:
-        """The answer piece by piece; only its opening is retried."""
+        """The answer piece by piece; only its opening is retried.  Raises as `complete`."""
+        check_sampling(sampling, self.capabilities, self.name)
         body = chat_body(model, messages, sampling)
         return deltas(self._rest.stream(self.chat, body), sampling.n, self.name)
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ftjobs.config import OwnProfile
 from ftjobs.errors import ConfigError
-from ftjobs.schema import Capabilities, Hyperparameters
+from ftjobs.schema import Capabilities, Hyperparameters, Sampling
 
 __all__ = ["ANY_URL", "PROFILES", "Choice", "Note", "Profile", "check_url", "choose", "is_loopback"]
 
@@ -41,6 +41,7 @@ BODY = frozenset(
         "seed",
         "metadata",
         "tags",
+        "integrations",
     }
 )
 """The fields of `create` that a job decides, and no profile."""
@@ -171,6 +172,7 @@ class Profile(_Closed):
     @classmethod
     def _known_capabilities(cls, value: Capabilities) -> Capabilities:
         _only(value.hyperparameters, SETTINGS, "hyperparameter")
+        _only(value.sampling, Sampling.model_fields, "sampling setting")
         return value
 
     @field_validator("extra_body")

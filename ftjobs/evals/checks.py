@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
+from ftjobs.backends.base import Backend
+from ftjobs.backends.chat import check_sampling
 from ftjobs.errors import ConfigError
 from ftjobs.evals.arms import Arm, Question
 from ftjobs.evals.graders.base import Function, Grader, Item, PairGrader
@@ -38,11 +40,19 @@ def require_comparable(
     if gate is not None:
         _require_decidable(gate, graders)
     for arm in arms:
-        if samples > 1 and arm.backend is not None and arm.sampling.temperature == 0:
-            raise ConfigError(
-                f"arm {arm.name}: {samples} answers at temperature 0 are one answer",
-                hint="Choose a temperature above 0, or one sample.",
-            )
+        if arm.backend is not None:
+            _require_askable(arm, arm.backend, samples)
+
+
+def _require_askable(arm: Arm, backend: Backend, samples: int) -> None:
+    check_sampling(arm.sampling, backend.capabilities, f"arm {arm.name}: {backend.name}")
+    searched = arm.sampling.beams > 1
+    if samples > 1 and (searched or arm.sampling.temperature == 0):
+        how = "by beam search" if searched else "at temperature 0"
+        raise ConfigError(
+            f"arm {arm.name}: {samples} answers {how} are one answer",
+            hint="Choose a temperature above 0, or one sample.",
+        )
 
 
 def _require_unique(what: str, names: Sequence[str]) -> None:

@@ -158,6 +158,8 @@ def test_it_claims_and_refuses_what_it_is_told(dataset: Path) -> None:
         create(backend, dataset, method="dpo")
     with pytest.raises(UnsupportedError, match="metadata"):
         create(backend, dataset, metadata={"a": "b"})
+    with pytest.raises(UnsupportedError, match="num_beams, top_k"):
+        ask(backend, "hi", num_beams=2, top_k=3)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"fail_at": -1}, {"steps": 3, "fail_at": 4}])

@@ -554,6 +554,21 @@ def test_answers_come_whole_and_in_pieces(world: World) -> None:
         list(world.backend.stream(BASE, PROMPT))
 
 
+def test_samplings_are_sent_as_far_as_they_are_known(world: World) -> None:
+    known = Sampling(top_k=30, repetition_penalty=1.2)
+    world.backend.complete(BASE, PROMPT, sampling=known)
+    list(world.backend.stream(BASE, PROMPT, sampling=known))
+    sent = [each for each in world.service.requests if each.path.endswith("/chat/completions")]
+    bodies = [json.loads(each.body) for each in sent]
+    assert [(body["top_k"], body["repetition_penalty"]) for body in bodies] == [(30, 1.2)] * 2
+    for unknown in ("num_beams", "min_tokens"):
+        with pytest.raises(UnsupportedError, match=unknown):
+            world.backend.complete(BASE, PROMPT, sampling=Sampling(**{unknown: 3}))
+        with pytest.raises(UnsupportedError, match=unknown):
+            world.backend.stream(BASE, PROMPT, sampling=Sampling(**{unknown: 3}))
+    assert world.service.count("POST", "/chat/completions") == 2
+
+
 def test_a_wrong_key_is_not_shown(world: World) -> None:
     wrong = "key-that-is-wrong-987654321"
     profile = PROFILES["fireworks"].at(world.service.url).filled({})

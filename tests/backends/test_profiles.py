@@ -158,6 +158,7 @@ MISTAKES = [
         r"capabilities.method: .*no fiel",
     ),
     ('base_url = "https://h/v1"\n[capabilities]\nhyperparameters = ["lr"]', "known: batch_size"),
+    ('base_url = "https://h/v1"\n[capabilities]\nsampling = ["heat"]', "setting 'heat'; known: fr"),
     ('base_url = "https://h/v1"\nrenamed = { lr = "x" }', "unknown hyperparameter 'lr'"),
     ('base_url = "https://h/v1"\nrenamed = { n_epochs = "seed", batch_size = "seed" }', "one name"),
     ('base_url = "https://h/v1"\nrenamed = { n_epochs = "batch_size" }', "one name"),

@@ -551,6 +551,21 @@ def test_answers_come_whole_and_in_pieces(world: World) -> None:
     assert pieces[-1].usage == whole.usage
 
 
+def test_samplings_are_sent_as_far_as_they_are_known(world: World) -> None:
+    known = Sampling(top_k=30, repetition_penalty=1.2)
+    world.backend.complete(BASE, PROMPT, sampling=known)
+    list(world.backend.stream(BASE, PROMPT, sampling=known))
+    sent = [each for each in world.service.requests if each.path.endswith("/chat/completions")]
+    bodies = [json.loads(each.body) for each in sent]
+    assert [(body["top_k"], body["repetition_penalty"]) for body in bodies] == [(30, 1.2)] * 2
+    for unknown in ("num_beams", "min_tokens"):
+        with pytest.raises(UnsupportedError, match=unknown):
+            world.backend.complete(BASE, PROMPT, sampling=Sampling(**{unknown: 3}))
+        with pytest.raises(UnsupportedError, match=unknown):
+            world.backend.stream(BASE, PROMPT, sampling=Sampling(**{unknown: 3}))
+    assert world.service.count("POST", "/chat/completions") == 2
+
+
 @pytest.mark.parametrize("lost", ["", "within"])
 def test_a_cut_stream_is_an_error(world: World, lost: str) -> None:
     world.service.fault("POST", "/chat/completions", cut=2, lost=lost)

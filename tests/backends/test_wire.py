@@ -28,7 +28,7 @@ from ftjobs.backends.base import Permits
 from ftjobs.backends.chat import deltas
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.opening import open_hosted
-from ftjobs.backends.profiles import ANY_URL, Profile
+from ftjobs.backends.profiles import ANY_URL, PROFILES, Profile
 from ftjobs.backends.retry import RetryPolicy
 from ftjobs.backends.translation import ERRORS, _retry_after, refusal, translation
 from ftjobs.backends.wire import WireBackend
@@ -844,6 +844,23 @@ def test_several_answers_come_with_their_ends_and_the_usage(world: World) -> Non
     assert [d.finish_reason for d in got][-2:] == ["stop", "stop"]
     assert got[-1].usage is not None
     assert all(d.usage is None for d in got[:-1])
+
+
+@pytest.mark.parametrize("setting", ["top_k", "repetition_penalty", "min_tokens", "num_beams"])
+def test_what_openai_does_not_know_is_sent_to_nobody_who_does_not(
+    world: World, setting: str
+) -> None:
+    asked = Sampling(**{setting: 2})
+    with pytest.raises(UnsupportedError, match=f"knows no sampling setting {setting}"):
+        world.backend.complete("fake-base", PROMPT, sampling=asked)
+    with pytest.raises(UnsupportedError, match=setting):
+        world.backend.stream("fake-base", PROMPT, sampling=asked)
+    assert not world.service.requests
+    profile = PROFILES["ftjobs"].at(world.service.url)
+    with closing(WireBackend("mine", profile, KEY)) as backend:
+        backend.complete("fake-base", PROMPT, sampling=asked)
+        list(backend.stream("fake-base", PROMPT, sampling=asked))
+    assert [json.loads(each.body)[setting] for each in world.service.requests] == [2, 2]
 
 
 def test_a_stream_that_ends_one_answer_of_two_is_cut() -> None:

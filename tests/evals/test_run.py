@@ -13,6 +13,7 @@ from typing import Literal
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.profiles import PROFILES
 from ftjobs.errors import ConfigError, InvalidRequestError, NotFoundError
 from ftjobs.evals import Arm, Comparison, Gate, Price, Prompt, compare
 from ftjobs.evals.arms import Ask
@@ -391,12 +392,17 @@ def test_stored_answers_are_an_arm() -> None:
 
 def wrong(backend: FakeBackend) -> list[tuple[list[Prompt], list[Arm], dict[str, object], str]]:
     base, tuned = two(backend)
+    beams = replace(tuned, sampling=Sampling(num_beams=4))
+    service = FakeBackend(capabilities=PROFILES["openai"].capabilities, name="openai")
+    hosted = Arm("hosted", "m", service, sampling=Sampling(top_k=3))
     return [
         ([], [base, tuned], {}, "no prompt"),
         (prompts(1), [base], {}, "two arms"),
         (prompts(1), [base, base], {}, "two arms share a name"),
         (prompts(1), [base, tuned], {"graders": [exact(), exact()]}, "two graders share a name"),
         (prompts(1), [base, tuned], {"samples": 2}, "at temperature 0"),
+        (prompts(1), [beams, base], {"samples": 2}, "2 answers by beam search are one answer"),
+        (prompts(1), [base, hosted], {}, "arm hosted: openai knows no sampling setting top_k"),
         (prompts(1), [base, tuned], {"gate": Gate(margin=5)}, "the margin 5 is more than"),
         ([Prompt(prompts(1)[0].messages)], [base, tuned], {"graders": [exact()]}, "can score no"),
         (prompts(1), [base, tuned], {"sets": {"": prompts(2)}}, "a set has no name"),

@@ -70,6 +70,7 @@ class LocalBackend:
     capabilities = Capabilities(
         methods=frozenset({"supervised", "dpo"}),
         hyperparameters=_SUPPORTED,
+        sampling=frozenset(Sampling.model_fields),
         pause=True,
         min_examples=1,
         requests_at_once=1,

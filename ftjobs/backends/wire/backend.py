@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ftjobs.backends.base import Permission, Progress, Tools, check_supported, silent
-from ftjobs.backends.chat import DEFAULTS, chat_body, completion, deltas
+from ftjobs.backends.chat import (
+    BEYOND_OPENAI,
+    DEFAULTS,
+    chat_body,
+    check_sampling,
+    completion,
+    deltas,
+)
 from ftjobs.backends.download import range_header, save
 from ftjobs.backends.nouns import Raw, noun
 from ftjobs.backends.profiles import Profile
@@ -271,15 +278,20 @@ class WireBackend:
         sampling: Sampling = DEFAULTS,
         tools: Tools = (),
     ) -> Completion:
-        """The whole answer."""
+        """The whole answer.  UnsupportedError if `sampling` asks for what it does not know."""
+        check_sampling(sampling, self.capabilities, self.name)
         body = chat_body(model, messages, sampling, tools)
-        raw = self._wire.read(self._wire.api.chat.completions.create, **body)
+        beyond = {name: body.pop(name) for name in BEYOND_OPENAI if name in body}
+        raw = self._wire.read(
+            self._wire.api.chat.completions.create, **body, extra_body=beyond or None
+        )
         return completion(raw, model, self.name)
 
     def stream(
         self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
     ) -> Iterator[Delta]:
-        """The answer piece by piece; only its opening is retried."""
+        """The answer piece by piece; only its opening is retried.  Raises as `complete`."""
+        check_sampling(sampling, self.capabilities, self.name)
         body = chat_body(model, messages, sampling) | {"stream_options": {"include_usage": True}}
         chunks = self._wire.stream("/chat/completions", body)
         return deltas(chunks, sampling.n, self.name)

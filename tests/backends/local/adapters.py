@@ -14,9 +14,9 @@ def save_adapter(folder: Path, base: Path, *, seed: int = 0, std: float = 0.3, *
     from peft import LoraConfig, get_peft_model
 
     settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
-    torch.manual_seed(seed)
     with models.quietly():
         model = models.load_model(base, dtype="float32", device="cpu")
+        torch.manual_seed(seed)
         adapted = get_peft_model(model, LoraConfig(**(settings | lora)))
     for name, weights in adapted.named_parameters():
         if "lora_B" in name:

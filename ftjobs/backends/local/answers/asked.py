@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftjobs.backends.local.answers.draw import Draw, draws
+from ftjobs.backends.local.answers.draw import Draw
 from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Question
 from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.schema import Delta, Usage
@@ -89,5 +89,5 @@ def _rows(asked: Asked) -> list[Row]:
     question = asked.question
     return [
         Row(asked, writer, draw, list(question.prompt))
-        for writer, draw in zip(asked.writers, draws(question.sampling), strict=True)
+        for writer, draw in zip(asked.writers, question.draws(), strict=True)
     ]

@@ -43,11 +43,16 @@ Found = tuple[int, Answered | Exception]
 
 
 def answers(engine: Engine, questions: Sequence[tuple[int, Question]]) -> Iterator[Found]:
-    """Answer numbered questions, in a batch where the model allows it.  See `Batch.run`."""
-    if engine.layers:
-        yield from Batch(engine, questions).run()
-        return
-    for number, question in questions:
+    """Answer numbered questions, in a batch where model and sampling allow it; see `Batch.run`.
+
+    Those that are searched with beams come last, one after another.
+    """
+    alone = [each for each in questions if not engine.layers or each[1].sampling.beams > 1]
+    numbers = {number for number, _ in alone}
+    together = [each for each in questions if each[0] not in numbers]
+    if together:
+        yield from Batch(engine, together).run()
+    for number, question in alone:
         try:
             yield number, _alone(engine, Asked(number, question))
         except ValueError as error:  # ModelError is one

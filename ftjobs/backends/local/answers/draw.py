@@ -1,9 +1,15 @@
-"""Logits → the next token."""
+"""Logits → the next token.
+
+What a sampling changes comes in transformers' order: the penalties, stop tokens that are too
+early, then temperature, `top_k` and `top_p`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -12,11 +18,67 @@ from ftjobs.schema import Sampling
 NO_NUMBERS = "its weights give no numbers"
 
 
-def draws(sampling: Sampling) -> list[Draw]:
-    """One for each of the n answers; each depends on nothing but the seed."""
+class Shaping:
+    """What a sampling makes of logits by what was read and written before.
+
+    Args:
+        sampling: the settings.
+        prompt: the tokens that were read.
+        stops: the tokens that end an answer.
+    """
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], stops: Collection[int]) -> None:
+        self.repetition = sampling.repetition_penalty or 1.0
+        self.frequency = sampling.frequency_penalty or 0.0
+        self.presence = sampling.presence_penalty or 0.0
+        self.least = sampling.min_tokens or 0
+        self.active = self.repetition != 1 or bool(self.frequency or self.presence or self.least)
+        self._prompt = torch.tensor(prompt, dtype=torch.long)
+        self._stops = torch.tensor(sorted(stops), dtype=torch.long)
+        self._read: torch.Tensor | None = None
+
+    def __call__(self, logits: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
+        """Logits as the settings want them.
+
+        Args:
+            logits: shape (rows, vocabulary); log-probabilities will do.
+            written: the tokens of each answer so far, shape (rows, tokens).
+        """
+        if not self.active:
+            return logits
+        counts = torch.zeros_like(logits).scatter_add_(
+            1, written, torch.ones_like(written, dtype=logits.dtype)
+        )
+        if self.repetition != 1:
+            logits = self._unrepeated(logits, counts)
+        if self.frequency or self.presence:
+            logits = logits - counts * self.frequency
+            logits = logits - (counts > 0) * self.presence
+        if written.shape[1] < self.least:
+            logits = logits.index_fill(1, self._stops.to(logits.device), -math.inf)
+        return logits
+
+    def _unrepeated(self, logits: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """CTRL's penalty (Keskar et al. 2019), with the prompt's tokens among the used ones.
+
+        As in transformers, a logit below 0 is multiplied, where the paper divides it too, which
+        would raise it.
+        """
+        if self._read is None:
+            known = self._prompt[self._prompt < logits.shape[1]]  # a head may have fewer rows
+            self._read = torch.zeros(logits.shape[1], dtype=torch.bool)
+            self._read[known] = True
+            self._read = self._read.to(logits.device)
+        lowered = torch.where(logits < 0, logits * self.repetition, logits / self.repetition)
+        return torch.where((counts > 0) | self._read, lowered, logits)
+
+
+def draws(sampling: Sampling, prompt: Sequence[int], stops: Collection[int]) -> list[Draw]:
+    """One for each of the n answers to `prompt`; each depends on nothing else but the seed."""
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     seeds = [seed, *(_derived(seed, answer) for answer in range(1, sampling.n))]
-    return [Draw(sampling, each) for each in seeds]
+    shaping = Shaping(sampling, prompt, stops)
+    return [Draw(sampling, shaping, each) for each in seeds]
 
 
 def _derived(seed: int, answer: int) -> int:
@@ -28,53 +90,51 @@ def _derived(seed: int, answer: int) -> int:
 class Draw:
     """The draws of one answer, the same whatever else is computed beside it."""
 
-    def __init__(self, sampling: Sampling, seed: int) -> None:
-        self.sampling, self.seed = sampling, seed
-        self.penalised = bool(sampling.frequency_penalty or sampling.presence_penalty)
-        self.likeliest = sampling.temperature == 0 and not self.penalised
-        self._counts: torch.Tensor | None = None
+    def __init__(self, sampling: Sampling, shaping: Shaping, seed: int) -> None:
+        self.sampling, self.shaping, self.seed = sampling, shaping, seed
+        self.likeliest = sampling.temperature == 0 and not shaping.active
+        self._written: list[int] = []
         self._generator: torch.Generator | None = None
 
     def next(self, logits: torch.Tensor) -> int:
         """The next token, from logits of shape (1, vocabulary).  ValueError if one is NaN."""
-        if self.penalised and self._counts is None:
-            self._counts = torch.zeros_like(logits)
-        if self._generator is None:
-            self._generator = torch.Generator(logits.device).manual_seed(self.seed)
-        token = int(choose(logits, self._counts, self.sampling, self._generator))
-        if self._counts is not None:
-            self._counts[0, token] += 1
+        require_numbers(logits)
+        written = torch.tensor([self._written], dtype=torch.long, device=logits.device)
+        token = self._chosen(self.shaping(logits, written))
+        self._written.append(token)
         return token
 
+    def _chosen(self, logits: torch.Tensor) -> int:
+        if self.sampling.temperature == 0:
+            return int(logits.argmax())
+        if self._generator is None:
+            self._generator = torch.Generator(logits.device).manual_seed(self.seed)
+        found = probabilities(logits, self.sampling)
+        return int(torch.multinomial(found, 1, generator=self._generator))
 
-def choose(
-    logits: torch.Tensor,
-    counts: torch.Tensor | None,
-    sampling: Sampling,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """The next tokens, shape (n, 1), from logits of shape (n, vocabulary).
 
-    `counts` says how often each answer has used each token, None if nothing counts them: the
-    wire's penalties subtract `frequency_penalty * count + presence_penalty * (count > 0)` from the
-    logits.  `top_p` keeps the smallest set of tokens that has this probability (Holtzman et al.
-    2019).
-    """
+def require_numbers(logits: torch.Tensor) -> None:
+    """ValueError if any is NaN."""
     if logits.isnan().any():
         raise ValueError(NO_NUMBERS)
-    if counts is not None:
-        logits = logits - counts * (sampling.frequency_penalty or 0.0)
-        logits = logits - (counts > 0) * (sampling.presence_penalty or 0.0)
+
+
+def probabilities(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """What tokens are drawn with, float64, from logits; both of shape (rows, vocabulary).
+
+    `top_k` keeps the likeliest tokens, and those as likely as the last of them (Fan et al. 2018);
+    of what is left, `top_p` keeps the smallest set that has this probability (Holtzman et al.
+    2019).  The temperature is above 0.  Rows need not add up to 1.
+    """
     temperature = 1.0 if sampling.temperature is None else sampling.temperature
-    if temperature == 0:
-        return logits.argmax(dim=-1, keepdim=True)
     # In float64 with the maximum at 0, a tiny temperature cannot overflow.
     scaled = (logits.double() - logits.amax(-1, keepdim=True)) / temperature
-    probabilities = torch.softmax(scaled, dim=-1)
-    if sampling.top_p is not None and sampling.top_p < 1:
-        ordered, places = probabilities.sort(dim=-1, descending=True)
-        beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
-        probabilities = torch.zeros_like(probabilities).scatter(
-            1, places, ordered.masked_fill(beyond, 0.0)
-        )
-    return torch.multinomial(probabilities, 1, generator=generator)
+    if sampling.top_k:
+        last = scaled.topk(min(sampling.top_k, scaled.shape[-1])).values[:, -1:]
+        scaled = scaled.masked_fill(scaled < last, -math.inf)
+    found = torch.softmax(scaled, dim=-1)
+    if sampling.top_p is None or sampling.top_p == 1:
+        return found
+    ordered, places = found.sort(dim=-1, descending=True)
+    beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
+    return torch.zeros_like(found).scatter(1, places, ordered.masked_fill(beyond, 0.0))

@@ -19,12 +19,16 @@ from typing import Any
 
 import torch
 
-from ftjobs.backends.local.answers.draw import draws
+from ftjobs.backends.local.answers.beams import Beams
+from ftjobs.backends.local.answers.draw import Draw, Shaping, draws
 from ftjobs.backends.local.answers.mixing import Mixer, mix
 from ftjobs.backends.local.answers.rows import layers_of
 from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.backends.local.checkpoints import verify
+from ftjobs.backends.local.families import context_length
+from ftjobs.backends.local.heads import family_of
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
+from ftjobs.backends.local.training.pairs import renderer_for
 from ftjobs.backends.local.training.render import Renderer
 from ftjobs.errors import ModelError
 from ftjobs.schema import Delta, Sampling, Usage
@@ -51,6 +55,28 @@ class Question:
             for index in range(self.sampling.n)
         ]
 
+    def draws(self) -> list[Draw]:
+        """One for each of the n answers."""
+        return draws(self.sampling, self.prompt, self.renderer.stops)
+
+    def beams(self) -> Beams:
+        """The search that its sampling asks for."""
+        tokenizer, stop_texts = self.renderer.tokenizer, self.sampling.stop
+
+        def ends(tokens: Sequence[int]) -> bool:
+            if not stop_texts:
+                return False
+            text = str(tokenizer.decode(tokens, skip_special_tokens=True))
+            return any(stop in text for stop in stop_texts)
+
+        return Beams(
+            self.sampling.beams,
+            limit=self.limit,
+            stops=self.renderer.stops,
+            shaping=Shaping(self.sampling, self.prompt, self.renderer.stops),
+            ends=ends,
+        )
+
     def usage(self, writers: Sequence[Writer]) -> Usage:
         """The tokens read once and those written in all answers."""
         read, written = len(self.prompt), sum(writer.read for writer in writers)
@@ -63,9 +89,7 @@ class Engine:
     def __init__(self, folder: Path, *, dtype: str, device: str) -> None:
         self.folder, self.device = folder, device
         self.model = load_model(folder, dtype=dtype, device=device)
-        self.context_length = int(
-            getattr(self.model.config, "max_position_embeddings", None) or 1 << 20
-        )
+        self.context_length = context_length(folder)
         self.layers = layers_of(self.model.config)
         self._renderers: dict[Path, Renderer] = {}
         self._adapters: dict[Path, str] = {}
@@ -117,19 +141,36 @@ class Engine:
         """As `stream`, of a request that is rendered already."""
         last: Delta | None = None
         with self.using(question.adapter) as name:
-            for delta in _write(writers, self._tokens(question, name)):
+            for delta in self._deltas(question, writers, name):
                 if last:
                     yield last
                 last = delta
         if last:
             yield last.model_copy(update={"usage": question.usage(writers)})
 
+    def _deltas(self, question: Question, writers: Sequence[Writer], name: str) -> Iterator[Delta]:
+        if question.sampling.beams == 1:
+            return _write(writers, self._tokens(question, name))
+        return _write_whole(writers, self._searched(question, name))
+
+    def _searched(self, question: Question, name: str) -> list[tuple[int, ...]]:
+        """The tokens of the n best answers that a beam search finds."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        found = question.beams().search(
+            question.prompt,
+            lambda ids: self.forward(ids, cache, [name] * len(ids))[:, -1],
+            cache,
+        )
+        return [answer.tokens for answer in found[: question.sampling.n]]
+
     def _tokens(self, question: Question, name: str) -> Iterator[list[int]]:
         """The next token of each of the n answers, up to the limit."""
         from transformers import DynamicCache
 
         sampling = question.sampling
-        drawn = draws(sampling)
+        drawn = question.draws()
         cache = DynamicCache(config=self.model.config)
         ids = [question.prompt]
         for step in range(question.limit):
@@ -231,7 +272,9 @@ class Engine:
             if folder not in self._renderers:
                 tokenizer = load_tokenizer(folder)
                 stops = stop_ids(tokenizer, self.folder)
-                self._renderers[folder] = Renderer(tokenizer, stops, self.context_length)
+                kind = family_of(self.model)
+                renderer = renderer_for(kind, tokenizer, stops, self.context_length)
+                self._renderers[folder] = renderer
             return self._renderers[folder]
 
 
@@ -243,5 +286,14 @@ def _write(writers: Sequence[Writer], rows: Iterator[list[int]]) -> Iterator[Del
         if all(writer.finished for writer in writers):
             return
     for writer in writers:
+        if not writer.finished:
+            yield from writer.finish("length")
+
+
+def _write_whole(writers: Sequence[Writer], answers: Sequence[Sequence[int]]) -> Iterator[Delta]:
+    for writer, tokens in zip(writers, answers, strict=True):
+        for token in tokens:
+            if not writer.finished:
+                yield from writer.write(token)
         if not writer.finished:
             yield from writer.finish("length")

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.answers.draw import choose
 from ftjobs.backends.local.answers.engine import Engine
 from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.schema import Delta, Sampling
@@ -136,43 +135,3 @@ def test_the_stop_token_ends_the_answer_and_is_not_part_of_it(tokenizer: Any) ->
     assert deltas[-1].finish_reason == "stop"
     assert writer.finished
     assert "<|" not in "".join(delta.content for delta in deltas)
-
-
-def test_penalties_are_the_wires() -> None:
-    logits = torch.tensor([[3.0, 2.9, 0.0]])
-    counts = torch.tensor([[2.0, 1.0, 0.0]])
-    greedy = {"temperature": 0, "n": 1}
-    none = torch.Generator()
-
-    def pick(**penalties: float) -> int:
-        return int(choose(logits, counts, Sampling(**greedy | penalties), none))
-
-    assert pick() == 0
-    assert pick(frequency_penalty=0.2) == 1  # 3.0 - 0.4 < 2.9 - 0.2
-    assert pick(presence_penalty=2.0) == 0  # both lose 2, and stay above the unused one
-    assert pick(frequency_penalty=2.0) == 1
-    assert pick(frequency_penalty=2.0, presence_penalty=2.0) == 2
-
-
-@given(st.floats(0.05, 0.99), st.integers(0, 1000))
-def test_top_p_draws_only_from_the_smallest_sufficient_set(top_p: float, seed: int) -> None:
-    probabilities = torch.tensor([0.5, 0.25, 0.15, 0.1])
-    allowed, total = set(), 0.0
-    for index, p in enumerate(probabilities.tolist()):
-        if total >= top_p:
-            break
-        allowed.add(index)
-        total += p
-    generator = torch.Generator().manual_seed(seed)
-    logits = probabilities.log().unsqueeze(0)
-    drawn = choose(logits, torch.zeros(1, 4), Sampling(top_p=top_p), generator)
-    assert int(drawn) in allowed
-
-
-def test_draws_follow_the_models_probabilities() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.tensor([[1.0, 0.0, -1.0]]).repeat(20_000, 1)
-    drawn = choose(logits, torch.zeros_like(logits), Sampling(temperature=0.5), generator)
-    share = torch.bincount(drawn.flatten(), minlength=3) / 20_000
-    wanted = torch.softmax(logits[0] / 0.5, -1)
-    torch.testing.assert_close(share, wanted, atol=0.02, rtol=0)
