@@ -115,7 +115,10 @@ def test_rslora_scales_by_the_root_of_the_rank(tiny_model: Path) -> None:
 
 def test_dora_starts_as_the_base_and_trains_magnitudes_in_float32(tiny_model: Path) -> None:
     base = models.load_model(tiny_model, dtype="bfloat16", device="cpu")
-    norms = {n: m.weight.float().norm(dim=1) for n, m in adapted_layers(base).items()}
+    norms = {
+        name: layer.get_parameter("weight").float().norm(dim=1)
+        for name, layer in adapted_layers(base).items()
+    }
     ids = torch.tensor([examples(1)[0].ids])
     before = base(input_ids=ids).logits
     model = add_adapter(base, dataclasses.replace(PLAIN, use_dora=True))
