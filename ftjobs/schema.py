@@ -103,16 +103,16 @@ class Hyperparameters(_Closed):
     )
 
     train_on_inputs: bool | None = Field(
-        None, description="Learn the prompts as well as the answers. Default: answers only."
+        None, description="Learn the prompts too; answers of weight 0 stay out. Default: answers only."
     )
     max_prompt_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longest prompt in tokens; a longer one is an error, never cut."
+        None, description="Longest prompt before a trained answer, in tokens; a longer one is an error, never cut."
     )
     max_completion_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longest answer in tokens; a longer one is an error, never cut."
+        None, description="Longest trained answer in tokens, stop token included; a longer one is an error, never cut."
     )
     token_mask_probability: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Share of input tokens replaced at random while learning, 0 to below 1."
+        None, description="Share of input tokens hidden at random while learning, 0 to below 1; labels stay."
     )
     chat_template: Annotated[str, Field(min_length=1, max_length=100_000)] | None = Field(
         None, description="Jinja template, for a base model that has none or another than its own."
@@ -127,7 +127,7 @@ class Hyperparameters(_Closed):
         None, description="Compile the model first: minutes, then faster steps."
     )
     optimizer: Literal["adamw", "adamw_8bit", "adam", "adadelta", "rmsprop", "sgd"] | None = Field(
-        None, description="Default adamw; adamw_8bit needs a GPU."
+        None, description="Default adamw; adamw_8bit needs bitsandbytes; sgd, rmsprop, adadelta a learning_rate."
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] | None = Field(
         None, description="How the learning rate falls after its rise. Default linear."
@@ -143,10 +143,10 @@ class Hyperparameters(_Closed):
         None, description="Gradients are clipped at this norm. Default 1."
     )
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Batches per optimiser step. Default 1."
+        None, description="Batches per optimiser step, as one batch that is so much larger. Default 1."
     )
     drop_last_batch: bool | None = Field(
-        None, description="Leave out an epoch's last batch where it is smaller. Default false."
+        None, description="Leave out an epoch's last step where it has fewer examples. Default false."
     )
     lora_target_modules: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         None, description="Layers to adapt, by the end of their names. Default: every linear layer."
