@@ -106,13 +106,13 @@ class Hyperparameters(_Closed):
         None, description="Learn the prompts too; answers of weight 0 stay out. Default: answers only."
     )
     max_prompt_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longest prompt before a trained answer, in tokens; a longer one is an error, never cut."
+        None, description="Longest text before a trained answer, in tokens; a longer one is an error."
     )
     max_completion_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longest trained answer in tokens, stop token included; a longer one is an error, never cut."
+        None, description="Longest trained answer in tokens, with its stop token; a longer one is an error."
     )
     token_mask_probability: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Share of input tokens hidden at random while learning, 0 to below 1; labels stay."
+        None, description="Share of inputs hidden at random while learning, 0 to below 1; labels stay."
     )
     chat_template: Annotated[str, Field(min_length=1, max_length=100_000)] | None = Field(
         None, description="Jinja template, for a base model that has none or another than its own."
@@ -127,7 +127,7 @@ class Hyperparameters(_Closed):
         None, description="Compile the model first: minutes, then faster steps."
     )
     optimizer: Literal["adamw", "adamw_8bit", "adam", "adadelta", "rmsprop", "sgd"] | None = Field(
-        None, description="Default adamw; adamw_8bit needs bitsandbytes; sgd, rmsprop, adadelta a learning_rate."
+        None, description="Default adamw. sgd, rmsprop and adadelta need a learning_rate."
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] | None = Field(
         None, description="How the learning rate falls after its rise. Default linear."
