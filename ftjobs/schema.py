@@ -103,22 +103,27 @@ class Hyperparameters(_Closed):
     )
 
     train_on_inputs: bool | None = Field(
-        None, description="Learn the prompts too; answers of weight 0 stay out. Default: answers only."
+        None,
+        description="Learn the prompts too; answers of weight 0 stay out. Default: answers only.",
     )
     max_prompt_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longest text before a trained answer, in tokens; a longer one is an error."
+        None,
+        description="Longest text before a trained answer, in tokens; a longer one is an error.",
     )
     max_completion_length: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longest trained answer in tokens, with its stop token; a longer one is an error."
+        None,
+        description="Longest trained answer in tokens, with its stop token; a longer one is an error.",
     )
     token_mask_probability: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="Share of inputs hidden at random while learning, 0 to below 1; labels stay."
+        None,
+        description="Share of inputs hidden at random while learning, 0 to below 1; labels stay.",
     )
     chat_template: Annotated[str, Field(min_length=1, max_length=100_000)] | None = Field(
         None, description="Jinja template, for a base model that has none or another than its own."
     )
     dtype: Literal["float32", "bfloat16", "float16", "int8", "int4"] | Auto | None = Field(
-        None, description="Type of the frozen weights; int8 and int4 need bitsandbytes. Default auto."
+        None,
+        description="Type of the frozen weights; int8 and int4 need bitsandbytes. Default auto.",
     )
     gradient_checkpointing: bool | None = Field(
         None, description="Compute activations twice instead of keeping them: slower, less memory."
@@ -143,10 +148,12 @@ class Hyperparameters(_Closed):
         None, description="Gradients are clipped at this norm. Default 1."
     )
     gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Batches per optimiser step, as one batch that is so much larger. Default 1."
+        None,
+        description="Batches per optimiser step, as one batch that is so much larger. Default 1.",
     )
     drop_last_batch: bool | None = Field(
-        None, description="Leave out an epoch's last step where it has fewer examples. Default false."
+        None,
+        description="Leave out an epoch's last step where it has fewer examples. Default false.",
     )
     lora_target_modules: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         None, description="Layers to adapt, by the end of their names. Default: every linear layer."
