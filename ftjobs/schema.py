@@ -112,7 +112,7 @@ class Hyperparameters(_Closed):
     )
     max_completion_length: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Longest trained answer in tokens, with its stop token; a longer one is an error.",
+        description="Longest trained answer in tokens, with stop token; a longer one is an error.",
     )
     token_mask_probability: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
