@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,15 +120,27 @@ def test_a_job_needs_a_model_that_exists(subject: Subject) -> None:
         subject.create(model="no-such-model")
 
 
+EXAMPLES: dict[str, Any] = {
+    "n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0, "beta": 0.1,
+    "learning_rate": 1e-4, "lora_r": 8, "lora_alpha": 16.0, "lora_dropout": 0.1,
+    "context_length": 64, "validation_split": 0.2, "train_on_inputs": True,
+    "max_prompt_length": 64, "max_completion_length": 64, "token_mask_probability": 0.1,
+    "chat_template": "{{ messages }}", "dtype": "int8", "gradient_checkpointing": True,
+    "torch_compile": True, "optimizer": "adam", "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.1, "weight_decay": 0.1, "max_grad_norm": 0.5,
+    "gradient_accumulation_steps": 2, "drop_last_batch": True, "lora_target_modules": ("q_proj",),
+    "use_rslora": True, "use_dora": True, "evaluation_epochs": 0.5,
+    "evaluate_before_training": True, "evaluation_metric": "bleu", "save_best_checkpoint": True,
+    "early_stopping_patience": 2,
+}  # fmt: skip
+
+
 def test_what_it_cannot_do_is_refused(subject: Subject, backend: Backend) -> None:
     before = [job.id for job in backend.jobs()]
-    examples = {"beta": 0.1, "learning_rate": 1e-4, "lora_r": 8, "lora_alpha": 16.0}
-    examples |= {"lora_dropout": 0.1, "context_length": 64, "validation_split": 0.2}
-    examples |= {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0}
-    assert set(examples) == set(Hyperparameters.model_fields)
-    for setting in set(examples) - backend.capabilities.hyperparameters:
+    assert set(EXAMPLES) == set(Hyperparameters.model_fields)
+    for setting in set(EXAMPLES) - backend.capabilities.hyperparameters:
         with pytest.raises(UnsupportedError, match=setting):
-            subject.create(hyperparameters={setting: examples[setting]})
+            subject.create(hyperparameters={setting: EXAMPLES[setting]})
     for method in {"supervised", "dpo", "reinforcement"} - backend.capabilities.methods:
         with pytest.raises(UnsupportedError, match=method):
             subject.create(method=method)

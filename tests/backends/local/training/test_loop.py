@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.training import loop
 from ftjobs.backends.local.training.adapter import add_adapter
 from ftjobs.backends.local.training.objectives import Supervised
-from ftjobs.backends.local.training.optimizers import learning_rate
 from ftjobs.backends.local.training.padded import Padded
-from ftjobs.backends.local.training.recipe import Facts, Machine, Recipe, resolve
+from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.errors import TrainingError
-from ftjobs.schema import Hyperparameters
 
 RECIPE = Recipe(
     n_epochs=2,
@@ -176,41 +171,3 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tiny_model: Path) -> None
     with pytest.raises(TrainingError, match="at step 2") as caught:
         list(run)
     assert caught.value.code == "loss_not_finite"
-
-
-def test_learning_rate_rises_and_falls() -> None:
-    recipe = dataclasses.replace(RECIPE, learning_rate=1.0, warmup_steps=4)
-    rates = [learning_rate(recipe, number, 20) for number in range(1, 21)]
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert 0 < rates[-1] < 0.1
-
-
-@given(
-    st.integers(1, 200_000),
-    st.integers(1, 10_000_000),
-    st.sampled_from([64, 576, 2048, 8192]),
-    st.sampled_from(["llama", "qwen3"]),
-)
-@settings(deadline=None)
-def test_auto_stays_within_its_bounds(count: int, targets: int, hidden: int, family: str) -> None:
-    facts = Facts(count, targets, hidden, family, adapter_parameters_per_rank=20 * hidden)
-    machine = Machine("float32", "cpu", 2)
-    recipe = resolve(Hyperparameters(), facts, machine, seed=1)
-    assert 1 <= recipe.n_epochs <= 10
-    assert 1 <= recipe.batch_size <= 32
-    assert 1e-4 <= recipe.learning_rate <= 1.5e-3
-    assert 8 <= recipe.lora_r <= 128
-    assert recipe == resolve(Hyperparameters(), facts, machine, seed=1)
-
-
-def test_what_is_asked_wins() -> None:
-    asked = Hyperparameters(
-        n_epochs=3, batch_size=2, learning_rate=1e-4, learning_rate_multiplier=2,
-        lora_r=5, lora_alpha=9, lora_dropout=0.3,
-    )  # fmt: skip
-    facts: Sequence[object] = (100, 1000, 576, "llama", 20_000)
-    recipe = resolve(asked, Facts(*facts), Machine("float32", "cpu", 2), seed=3)  # type: ignore[arg-type]
-    assert (recipe.n_epochs, recipe.batch_size, recipe.learning_rate) == (3, 2, 2e-4)
-    assert (recipe.lora_r, recipe.lora_alpha, recipe.lora_dropout, recipe.seed) == (5, 9, 0.3, 3)
-    assert recipe.reported(asked)["learning_rate_multiplier"] == 2

@@ -116,6 +116,13 @@ def test_the_rate_rises_to_its_peak_and_falls_to_something_above_0(
     assert len(set(rates[warmup:])) == (1 if schedule == "constant" else total - warmup)
 
 
+def test_linear_rises_and_falls_in_equal_steps() -> None:
+    made = dataclasses.replace(RECIPE, learning_rate=1.0, warmup_steps=4)
+    rates = [learning_rate(made, number, 20) for number in range(1, 21)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rates[4:] == pytest.approx([left / 16 for left in range(16, 0, -1)])
+
+
 @given(totals, st.data())
 def test_cosine_is_half_a_wave(total: int, data: st.DataObject) -> None:
     warmup = data.draw(st.integers(0, total - 1))
