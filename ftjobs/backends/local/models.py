@@ -191,8 +191,7 @@ def load_model(
     if missing:
         # transformers would fill them with random numbers and say so in a warning.
         raise ModelError(f"the weights in {folder} are not whole: {len(missing)} tensors missing")
-    model.requires_grad_(False).eval()
-    return model if dtype in precision.QUANTISED else model.to(device)
+    return precision.placed(model.requires_grad_(False).eval(), dtype, device)
 
 
 def _auto_class(kind: Family) -> Any:

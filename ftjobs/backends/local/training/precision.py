@@ -58,6 +58,18 @@ def loading(dtype: str, device: str) -> dict[str, Any]:
     }
 
 
+def placed(model: Any, dtype: str, device: str) -> Any:
+    """A model that was loaded with `loading`, on its device and fit for training."""
+    if dtype not in QUANTISED:
+        return model.to(device)
+    for module in model.modules():
+        # Some CPUs: the first validation would pack 4-bit weights anew, for a kernel that has no
+        # backward pass, and whatever is learned afterwards would be wrong.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
 def quantisation(dtype: str, computed: torch.dtype) -> Any:
     """How bitsandbytes keeps linear layers; the head, embeddings and norms stay `computed`."""
     from transformers import BitsAndBytesConfig
