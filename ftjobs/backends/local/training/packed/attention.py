@@ -45,7 +45,7 @@ def groups(lengths: Sequence[int], *, dtype: torch.dtype, device: torch.device) 
     cuts = [0]
     for i, length in enumerate(lengths):
         first = lengths[cuts[-1]]
-        if i > cuts[-1] and (first > WASTE * length):
+        if i > cuts[-1] and (max(first, length) > WASTE * min(first, length)):
             cuts.append(i)
     cuts.append(len(lengths))
     made, start = [], 0

@@ -4,11 +4,12 @@
 
 Every projection is `x W' + scale * (x A') B'` (Hu et al. 2021).  Projections of the same input are
 one: their W and A stand one above the other, their B in a block diagonal.  Kept for the backward
-pass: x, x', queries, keys and values after rotation, attention's output, and gate and up.
+pass: x, x', queries, keys and values after rotation, attention's output, gate, silu(gate) and up.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,41 +73,34 @@ class Packed:
 
 
 class _Low:
-    """A and B of a fused projection in the dtype of the activations; B times its scale."""
+    """A, times its scale, and B of a fused projection, in the dtype of the activations."""
 
     def __init__(self, projection: Projection, factors: Sequence[torch.Tensor]) -> None:
-        self.projection, dtype = projection, projection.weight.dtype
-        self.downs, self.ups = factors[::2], factors[1::2]
-        self.a = torch.cat([down.to(dtype) for down in self.downs])
-        if len(self.ups) == 1:
-            (adapted,) = projection.adapted
-            self.b = (self.ups[0] * adapted.scale).to(dtype)
-            if len(self.b) == len(projection.weight):
-                return
+        self.adapted, self.dtype = projection.adapted, factors[0].dtype
+        dtype = projection.weight.dtype
+        downs, ups = factors[::2], factors[1::2]
+        ranks = [len(down) for down in downs]
+        scales = [each.scale for each in self.adapted]
+        self.scales = torch.tensor(scales).repeat_interleave(torch.tensor(ranks))[:, None]
+        self.a = (torch.cat(list(downs)) * self.scales.to(downs[0])).to(dtype)
+        ends = list(itertools.accumulate(ranks))
+        self.columns = [slice(end - rank, end) for end, rank in zip(ends, ranks, strict=True)]
+        if len(ups) == 1 and len(ups[0]) == len(projection.weight):
+            self.b = ups[0].to(dtype)
+            return
         self.b = self.a.new_zeros(len(projection.weight), len(self.a))
-        for adapted, up, columns in zip(projection.adapted, self.ups, self.columns(), strict=True):
-            self.b[adapted.start : adapted.end, columns] = (up * adapted.scale).to(dtype)
-
-    def columns(self) -> list[slice]:
-        """Each adapter's part of the low-rank space."""
-        found, start = [], 0
-        for down in self.downs:
-            found.append(slice(start, start + len(down)))
-            start += len(down)
-        return found
+        for each, up, columns in zip(self.adapted, ups, self.columns, strict=True):
+            self.b[each.start : each.end, columns] = up
 
     def gradients(
         self, grad: torch.Tensor, x: torch.Tensor, grad_low: torch.Tensor
     ) -> list[torch.Tensor]:
-        """Of each A and B, as they were given, from those of output and low-rank space."""
-        low = x @ self.a.t()
-        a, b = grad_low.t() @ x, grad.t() @ low
+        """Of each A and B, in their own dtype, from those of output and low-rank space."""
+        a = (grad_low.t() @ x).to(self.dtype).mul_(self.scales.to(grad_low.device, self.dtype))
+        b = (grad.t() @ (x @ self.a.t())).to(self.dtype)
         found: list[torch.Tensor] = []
-        for adapted, down, up, columns in zip(
-            self.projection.adapted, self.downs, self.ups, self.columns(), strict=True
-        ):
-            found.append(a[columns].to(down.dtype))
-            found.append(b[adapted.start : adapted.end, columns].to(up.dtype) * adapted.scale)
+        for each, columns in zip(self.adapted, self.columns, strict=True):
+            found += [a[columns], b[each.start : each.end, columns]]
         return found
 
 
@@ -133,10 +127,22 @@ def _rms(x: torch.Tensor, epsilon: float) -> torch.Tensor:
     return length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
 
 
+def _scaled(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """`x` times a wider factor for each row, rounded once.
+
+    Torch would convert all of a bfloat16 `x` first.  The factor as the sum of two bfloat16 numbers
+    has 16 bits, and `addcmul` computes in float32.
+    """
+    high = factor.to(x.dtype)
+    if high.dtype == factor.dtype:
+        return x * factor
+    low = (factor - high).to(x.dtype)
+    return torch.addcmul(x * low, x, high)
+
+
 def _normed(x: torch.Tensor, rms: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """RMSNorm (Zhang and Sennrich 2019), rounded before the weight as transformers does."""
-    output = torch.empty_like(x)
-    return torch.mul(x, rms, out=output).mul_(weight)
+    return _scaled(x, rms).mul_(weight)
 
 
 def _norm_back(
@@ -144,10 +150,9 @@ def _norm_back(
 ) -> torch.Tensor:
     """The gradient of the input of `_normed`; `grad` is overwritten."""
     grad.mul_(weight)
-    inner = torch.sum(grad * x, dim=-1, keepdim=True, dtype=rms.dtype)
-    grad.mul_(rms)
+    inner = torch.linalg.vecdot(grad, x).unsqueeze(-1).to(rms.dtype)
     along = inner.mul_(rms.pow(3)).div_(x.shape[-1])
-    return grad.addcmul_(x, along.to(x.dtype), value=-1)
+    return _scaled(grad, rms).addcmul_(x, along.to(x.dtype), value=-1)
 
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, back: bool) -> None:
@@ -157,17 +162,13 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, back: bool
     x.mul_(cos).addcmul_(swapped, sin, value=-1 if back else 1)
 
 
-def _silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
-    gate, up = gate_up.chunk(2, dim=1)
-    return functional.silu(gate).mul_(up)
-
-
-def _silu_mul_back(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
+def _silu_mul_back(grad: torch.Tensor, gate_up: torch.Tensor, silu: torch.Tensor) -> torch.Tensor:
+    """The gradient of gate and up, from that of `silu(gate) * up`, which is overwritten."""
     gate, up = gate_up.chunk(2, dim=1)
     output = torch.empty_like(gate_up)
     width = gate.shape[1]
-    torch.mul(functional.silu(gate), grad, out=output[:, width:])
-    torch.ops.aten.silu_backward.grad_input(grad.mul(up), gate, grad_input=output[:, :width])
+    torch.mul(silu, grad, out=output[:, width:])
+    torch.ops.aten.silu_backward.grad_input(grad.mul_(up), gate, grad_input=output[:, :width])
     return output
 
 
@@ -187,25 +188,27 @@ class _DecoderLayer(torch.autograd.Function):
         middle = _project(attended, layer.out, lows[1]).add_(x)
         rms_mlp = _rms(middle, layer.epsilon)
         gate_up = _project(_normed(middle, rms_mlp, layer.norm_mlp), layer.gate_up, lows[2])
-        output = _project(_silu_mul(gate_up), layer.down, lows[3]).add_(middle)
+        gate, up = gate_up.chunk(2, dim=1)
+        silu = functional.silu(gate)
+        output = _project(silu * up, layer.down, lows[3]).add_(middle)
         if any(ctx.needs_input_grad):
-            ctx.layer, ctx.packed, ctx.raw, ctx.count = layer, packed, raw is not None, len(sums)
-            kept = (x, rms_in, qkv, attended, middle, rms_mlp, gate_up, *sums)
-            ctx.save_for_backward(*kept, *((raw,) if raw is not None else ()), *factors)
+            ctx.layer, ctx.packed, ctx.lows = layer, packed, lows
+            ctx.raw, ctx.count = raw is not None, len(sums)
+            kept = (x, rms_in, qkv, attended, middle, rms_mlp, gate_up, silu, *sums)
+            ctx.save_for_backward(*kept, *((raw,) if raw is not None else ()))
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of x, if it has one, and of the factors."""
         layer, packed = ctx.layer, ctx.packed
-        x, rms_in, qkv, attended, middle, rms_mlp, gate_up, *rest = ctx.saved_tensors
-        sums, rest = rest[: ctx.count], rest[ctx.count :]
-        raw, factors = (rest[0], rest[1:]) if ctx.raw else (None, rest)
-        lows = _lows(layer, factors)
+        x, rms_in, qkv, attended, middle, rms_mlp, gate_up, silu, *rest = ctx.saved_tensors
+        sums, raw = rest[: ctx.count], rest[-1] if ctx.raw else None
+        lows = ctx.lows
 
-        back, down = _project_back(grad, _silu_mul(gate_up), layer.down, lows[3])
+        back, down = _project_back(grad, silu * gate_up.chunk(2, dim=1)[1], layer.down, lows[3])
         back, gate = _project_back(
-            _silu_mul_back(back, gate_up),
+            _silu_mul_back(back, gate_up, silu),
             _normed(middle, rms_mlp, layer.norm_mlp),
             layer.gate_up,
             lows[2],
