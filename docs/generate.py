@@ -265,6 +265,29 @@ def settings() -> Iterator[str]:
     yield "## Sampling"
     yield "Fields of `ftjobs.Sampling`, options of `ftjobs chat` and `ftjobs compare`."
     yield field_table(Sampling)
+    yield who_draws()
+
+
+def who_draws() -> str:
+    """Which services know more or fewer of the sampling settings than OpenAI's wire has."""
+    usual = Capabilities().sampling
+    more = [name for name in Sampling.model_fields if name not in usual]
+    known = {
+        name: [setting for setting in more if setting in profile.capabilities.sampling]
+        for name, profile in profiles.PROFILES.items()
+    }
+    lines = [
+        f"* `{name}`: {', '.join(f'`{setting}`' for setting in settings)}"
+        for name, settings in {"local": more, **known}.items()
+        if settings
+    ]
+    return "\n".join(
+        [
+            f"{', '.join(f'`{name}`' for name in more)} are no part of OpenAI's wire, and are "
+            "refused where a service does not know them. These do:\n",
+            *lines,
+        ]
+    )
 
 
 def variables(profile: profiles.Profile) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,20 +12,23 @@ from typing import Protocol
 
 import click
 
+from ftjobs.cli.adjust import adjusted, in_force, is_adjustment, listing
 from ftjobs.cli.escapes import Stream
 from ftjobs.cli.show import clean_line, say
 from ftjobs.client import Client
-from ftjobs.errors import ConfigError, FtjobsError
-from ftjobs.jobs.fields import build
+from ftjobs.errors import FtjobsError
 from ftjobs.schema import ChatMessage, Completion, Sampling
 
 HELP = """\
-/set NAME VALUE   change how answers are drawn, such as /set temperature 0.3
-/set              show what is set
-/system TEXT      tell the model who it is, from the next question on
-/reset            forget the conversation
-/help             this
-/exit             leave (Ctrl-D too)"""
+/set NAME VALUE     change how answers are drawn: /set num_beams 4 top_k 30
+--NAME VALUE        the same: --num_beams 4 --top_k 30
+/set NAME default   leave it to the model again
+/set                show what is set
+/settings           show what can be set, and what it does
+/system TEXT        tell the model who it is, from the next question on
+/reset              forget the conversation
+/help               this
+/exit               leave (Ctrl-D too)"""
 
 HISTORY = 1000  # lines
 
@@ -115,6 +119,8 @@ def converse(talk: Talk) -> None:
             if line.startswith("/"):
                 if _obeyed(talk, line):
                     return
+            elif is_adjustment(line):
+                _adjust(talk, line)
             elif line.strip():
                 talk.answer(line)
         except KeyboardInterrupt:
@@ -148,27 +154,23 @@ def _obeyed(talk: Talk, line: str) -> bool:
     elif word == "/system":
         talk.system = rest or None
     elif word == "/set":
-        _set(talk, rest.split(None, 1))
+        _adjust(talk, rest)
+    elif word == "/settings":
+        columns = shutil.get_terminal_size().columns
+        say("\n".join(map(clean_line, listing(talk.sampling, columns))))
     else:
         say(HELP)
     return False
 
 
-def _set(talk: Talk, words: Sequence[str]) -> None:
-    """Change one field of the sampling, and say what is set.
+def _adjust(talk: Talk, line: str) -> None:
+    """Change how answers are drawn, and say what is in force.
 
     Raises:
-        ConfigError: there is no such field, or it cannot be so.
+        ConfigError: there is no such setting, or it cannot be so; nothing is changed.
     """
-    if len(words) == 1:
-        raise ConfigError(f"/set {words[0]} lacks a value", hint="Such as /set temperature 0.3")
-    if words:
-        name = words[0].replace("-", "_")
-        if name == "n":
-            raise ConfigError("a conversation takes one answer at a time")
-        talk.sampling = build(Sampling, {**talk.sampling.model_dump(), name: words[1]})
-    given = talk.sampling.model_dump(exclude_defaults=True)
-    say("  ".join(f"{name} {value}" for name, value in given.items()) or "all defaults")
+    talk.sampling = adjusted(talk.sampling, line)
+    say("\n".join(map(clean_line, in_force(talk.sampling).splitlines())))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ The file named by CANCELLED appears if anybody cancels a job.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -24,12 +25,16 @@ TRAIN = Path(__file__).parents[2] / "datasets/support/train.jsonl"
 
 class _Backend(FakeBackend):
     """Asked to "hang", the tuned model does so after a word; asked to "split", all answer by
-    single characters."""
+    single characters; asked "how", they say how they are drawn."""
 
     def stream(
         self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = PLAIN
     ) -> Iterator[Delta]:
         question = messages[-1].content
+        if question == "how":
+            drawn = sampling.model_dump(mode="json", exclude_defaults=True)
+            yield Delta(content=f"drawn={json.dumps(drawn)}", finish_reason="stop")
+            return
         for delta in super().stream(model, messages, sampling=sampling):
             pieces = delta.content if question == "split" else [delta.content]
             yield from (delta.model_copy(update={"content": piece}) for piece in pieces)

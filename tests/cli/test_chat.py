@@ -221,6 +221,30 @@ def test_a_conversation_side_by_side(terminal: Open) -> None:
     assert screen.wait() == 0
 
 
+def test_settings_change_on_the_fly_and_ask_nothing(terminal: Open) -> None:
+    screen = terminal("1", "chat", "fake-base", "--temperature", "0")
+    screen.read_until_prompt()
+    for line, reply in [
+        ("--num_beams 4 --top_k 30", "temperature 0  top_k 30  num_beams 4\r\n(top_k changes"),
+        ("how", 'drawn={"temperature": 0.0, "top_k": 30, "num_beams": 4}'),
+        ("--num-beams=1 --temperature 0.5", "temperature 0.5  top_k 30  num_beams 1\r\n"),
+        ("/set num_beams default top_k default", "temperature 0.5\r\n"),
+        ("/set num_beams 3", "num_beams: beams are searched, not drawn"),
+        ("--num_beam 3", "unknown setting 'num_beam' Did you mean num_beams?"),
+        ("how", 'drawn={"temperature": 0.5}'),
+        ("/settings", "Search with so many beams"),
+        ("--temperature 0 is what?", "unknown setting 'is'"),
+        ("--verbose is an option of what?", "turns=5"),
+        ("/help", "--num_beams 4 --top_k 30"),
+    ]:
+        screen.type(line + "\n")
+        screen.read_until(reply)
+        screen.read_until_prompt()
+    assert "turns" not in screen.shown
+    screen.type("/exit\n")
+    assert screen.wait() == 0
+
+
 def test_ctrl_c_stops_the_answers_and_not_the_conversation(terminal: Open) -> None:
     screen = terminal("1", *BOTH)
     screen.read_until_prompt()

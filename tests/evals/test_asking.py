@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,18 @@ def test_whatever_changes_the_answer_changes_the_key(change: dict[str, Any]) -> 
     plain |= {"messages": (ChatMessage(role="user", content="q"),)}
     assert key_of(Question(**(plain | change))) != key_of(Question(**plain))  # type: ignore[arg-type]
     assert key_of(Question(**(plain | {"who": "arm b"}))) == key_of(Question(**plain))  # type: ignore[arg-type]
+
+
+def test_settings_that_came_later_change_no_key_of_before() -> None:
+    plain = Sampling(temperature=0, max_tokens=9, stop=("x",))
+    message = ChatMessage(role="user", content="hi")
+    asked = Question(FakeBackend(), "m", (message,), "w", sampling=plain)
+    # What the release without top_k, repetition_penalty, min_tokens and num_beams stored.
+    before = "5a872d39041dad1e783a77a5a11fcc8a6849a6f693c63cd9ae091dd2c5567111"
+    assert key_of(asked) == before
+    for setting in ("top_k", "repetition_penalty", "min_tokens", "num_beams"):
+        other = plain.model_copy(update={setting: 2})
+        assert key_of(replace(asked, sampling=other)) != before
 
 
 def test_a_name_that_stands_for_another_place_changes_the_key() -> None:
