@@ -38,6 +38,7 @@ _SHOWN = 2000  # characters of a message in a preview
     help="The column or key that holds the question.  One given again follows after a blank line.",
 )
 @click.option("--completion", metavar="COLUMN", help="The column or key that holds the answer.")
+@click.option("--rejected", metavar="COLUMN", help="The one with a worse answer, for preferences.")
 @click.option("--system-column", metavar="COLUMN", help="The one that holds a system message.")
 @click.option("--id-column", metavar="COLUMN", help="The one that holds a turn's id.")
 @click.option("--parent-column", metavar="COLUMN", help="The id of the turn before it.")
@@ -57,6 +58,7 @@ def command(
     source_format: str | None,
     prompts: tuple[str, ...],
     completion: str | None,
+    rejected: str | None,
     system_column: str | None,
     id_column: str | None,
     parent_column: str | None,
@@ -85,6 +87,7 @@ def command(
         "prompt": prompts[:1],
         "input": prompts[1:],
         "completion": completion,
+        "rejected": rejected,
         "system": system_column,
         "id": id_column,
         "parent": parent_column,

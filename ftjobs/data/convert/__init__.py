@@ -4,8 +4,9 @@
     report.written, report.dropped_rows
 
 A *reader* gives rows (`separated`, `json_rows`, `tables`; `sources` chooses it), a *shape* makes
-an example of a row (`shapes`, `sharegpt`, `chatgpt`), the checker has the last word on it, and
-`output` lets the file appear when it is whole.
+an example of a row (`shapes`, `pairs`, `sharegpt`, `chatgpt`), `threads` joins rows that are turns
+of one conversation, the checker has the last word on it, and `output` lets the file appear when
+it is whole.
 """
 
 from ftjobs.data.convert.converter import FORMATS, convert

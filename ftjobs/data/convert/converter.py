@@ -12,21 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ftjobs.data.convert.output import Sink, new_file, standard_output
+from ftjobs.data.convert.pairs import Columns, listed, pair_of, titled
 from ftjobs.data.convert.report import ConversionReport, Counter
-from ftjobs.data.convert.rows import Fault, Row, UnfitError
+from ftjobs.data.convert.rows import Fault, Row, Shape, UnfitError
 from ftjobs.data.convert.separated import require_distinct
-from ftjobs.data.convert.shapes import (
-    PAIR_SHAPES,
-    SHAPES,
-    Columns,
-    Shape,
-    example_of,
-    listed,
-    pair_of,
-    shape_in,
-    shape_named,
-    titled,
-)
+from ftjobs.data.convert.shapes import PAIR_SHAPES, SHAPES, example_of, shape_in, shape_named
 from ftjobs.data.convert.sources import CONTAINERS, Source, open_source
 from ftjobs.data.convert.threads import threaded
 from ftjobs.data.fast import LONGEST, accept
@@ -69,7 +59,8 @@ def convert(
         format: one of `FORMATS`; None detects it.
         columns: the columns of a table, or keys, that hold the "prompt" and the "completion",
             and perhaps "input" (one or more, which follow the prompt), "history", "system", and
-            "id" and "parent" of a row that is a turn of a conversation; None goes by their names.
+            "id" and "parent" of a row that is a turn of a conversation, or the "rejected" answer
+            of a preference; None goes by their names.
         system: a system message for every example that has none.
         encoding: of a text; None detects UTF-8, UTF-16, UTF-32 and Japanese Shift_JIS (cp932).
         sheet: of a workbook; None takes the first that is not hidden.

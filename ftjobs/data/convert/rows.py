@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +42,27 @@ class UnfitError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+
+
+Example = dict[str, Any]
+Note = Callable[[str, str], None]
+"""Takes a reason and a detail: something about a row that becomes an example all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A way to write conversations.
+
+    `name` is what `--from` calls it, `title` says in words what was found, `uses` are the
+    columns that it reads, and `make` turns a row's value into an example.  `thread` are the
+    columns of a row's id and its parent's, where each row of a table is a turn of a conversation.
+    """
+
+    name: str
+    title: str
+    uses: tuple[str, ...]
+    make: Callable[[Mapping[str, Any], Note], Example]
+    thread: tuple[str, ...] = ()
 
 
 class Written(float):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ftjobs.data.convert import json_rows, separated, tables
+from ftjobs.data.convert.pairs import Columns
 from ftjobs.data.convert.rows import Fault, Row
-from ftjobs.data.convert.shapes import Columns, shape_in
+from ftjobs.data.convert.shapes import shape_in
 from ftjobs.data.convert.text import (
     HEAD_BYTES,
     Rejoined,
