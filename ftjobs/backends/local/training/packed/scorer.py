@@ -23,8 +23,8 @@ from ftjobs.backends.local.training.scores import Scores
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """`model_type` of the models whose layers are those of `layer`."""
 ROUND = 32
-"""Tokens computed at once are filled up to a multiple of this: oneDNN compiles each product anew for
-every number of rows, which took a tenth of a step."""
+"""Tokens computed at once are filled up to a multiple of this: oneDNN compiles each product anew
+for every number of rows, which took a tenth of a step."""
 _PROBE = (7, 5)
 """Tokens of the two made-up examples on which both ways must agree."""
 
@@ -47,7 +47,7 @@ class PackedScorer:
         device = self.head.device
         places, labels = _supervised(rows, lengths, back=order)
         fill = -sum(lengths) % ROUND
-        ids = [token for row in rows for token in row.ids[:-1]] + [0] * fill
+        ids = [token for row in rows for token in row.inputs[:-1]] + [0] * fill
         # What is filled up is one more example, of which nothing is supervised.
         hidden = self._hidden(torch.tensor(ids, device=device), [*lengths, *[fill][: fill > 0]])
         kept = self.decoder.norm(hidden.index_select(0, places.to(device)))
