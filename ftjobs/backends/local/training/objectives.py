@@ -11,8 +11,10 @@ import torch
 from ftjobs.backends.local.heads import family_of
 from ftjobs.backends.local.training.classifier import Classifier
 from ftjobs.backends.local.training.encoder_decoder import EncoderDecoder
+from ftjobs.backends.local.training.joined import open_joined
 from ftjobs.backends.local.training.packed.scorer import open_packed
 from ftjobs.backends.local.training.padded import Padded
+from ftjobs.backends.local.training.precision import QUANTISED
 from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.backends.local.training.scores import Scorer
@@ -69,14 +71,20 @@ class Supervised:
         return Measure(-scores.logprobs.sum(), int(scores.hits.sum()))
 
 
-def scorer_for(model: Any, recipe: Recipe) -> Scorer:  # noqa: ARG001 — families will differ
+def scorer_for(model: Any, recipe: Recipe) -> Scorer:
     """The fastest scorer that is right for an adapted model."""
     kind = family_of(model)
     if kind == "encoder-decoder":
         return EncoderDecoder(model)
     if kind == "classifier":
         return Classifier(model)
-    return open_packed(model) or Padded(model)
+    # Layers by hand know nothing of compiling, computing again and quantised weights; and on a CPU
+    # a loop over examples cannot be compiled for any number of them.
+    if recipe.torch_compile and recipe.device == "cpu":
+        return Padded(model)
+    by_hand = not (recipe.torch_compile or recipe.gradient_checkpointing)
+    packed = open_packed(model) if by_hand and recipe.dtype not in QUANTISED else None
+    return packed or open_joined(model) or Padded(model)
 
 
 def objective_for(model: Any, recipe: Recipe) -> Objective[Any]:
