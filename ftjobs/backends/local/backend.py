@@ -24,6 +24,7 @@ from ftjobs.backends.base import (
 )
 from ftjobs.backends.local import models, worker
 from ftjobs.backends.local.answers.answering import Answering
+from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.store import News, Store
 from ftjobs.config import Settings
 from ftjobs.errors import (
@@ -52,7 +53,7 @@ from ftjobs.schema import (
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
 _NOT_YET = {
-    "chat_template", "dtype", "gradient_checkpointing", "torch_compile",
+    "dtype", "gradient_checkpointing", "torch_compile",
     "evaluation_epochs", "evaluate_before_training", "evaluation_metric", "save_best_checkpoint",
     "early_stopping_patience",
 }  # fmt: skip
@@ -138,6 +139,7 @@ class LocalBackend:
         if spec.model.startswith("ft:"):
             raise UnsupportedError("a fine-tuned model cannot be trained further yet")
         models.require(spec.model)
+        _require_family(spec)
         spec = spec.model_copy(update={"model": _absolute(spec.model)})
         news, error = self._check(spec)
         job = self.store.create_job(spec, news=news, error=error)
@@ -404,3 +406,10 @@ def _absolute(model: str) -> str:
     """A folder's full path, since the worker runs elsewhere; any other name as it is."""
     folder = None if model == models.DEFAULT_MODEL else models.as_folder(model)
     return str(folder) if folder else model
+
+
+def _require_family(spec: JobSpec) -> None:
+    """Refuse a method that a folder's model cannot learn by; the worker looks at any other."""
+    folder = None if spec.model == models.DEFAULT_MODEL else models.as_folder(spec.model)
+    if folder and (reason := refusal(models.family(folder), spec.method, spec.model)):
+        raise UnsupportedError(reason, hint="Choose a decoder as base model.")

@@ -216,10 +216,8 @@ def _options(folder: Path, kind: Family, labels: Sequence[str]) -> dict[str, Any
     if labels:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
-    options = {"config": config}
-    if kind == "decoder":
-        return options | {"attn_implementation": "sdpa"}
-    return options | ({"ignore_mismatched_sizes": True} if labels else {})
+    fresh = {"ignore_mismatched_sizes": True} if kind == "classifier" and labels else {}
+    return {"config": config, **fresh}
 
 
 def pick_device() -> str:

@@ -12,16 +12,28 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftjobs.backends.base import Likelihood, Request
 from ftjobs.backends.local import models, openmp
 from ftjobs.backends.local.store import Store
-from ftjobs.errors import BackendError, ConfigError, InvalidRequestError, NotFoundError
+from ftjobs.errors import (
+    BackendError,
+    ConfigError,
+    InvalidRequestError,
+    ModelError,
+    NotFoundError,
+    UnsupportedError,
+)
 from ftjobs.schema import ChatMessage, Choice, Completion, Delta, Usage
 
 if TYPE_CHECKING:
+    from ftjobs.backends.local.answers.batch import Found
     from ftjobs.backends.local.answers.engine import Engine, Question
+    from ftjobs.backends.local.answers.labels import LabelQuestion, Labels
+
+    Answers = Engine | Labels
+    """What answers: `Engine` for decoders, `Seq2Seq`, which is one, for encoder-decoders."""
 
 Refusal = BackendError | ConfigError
 Place = tuple[Path, str]
@@ -33,7 +45,7 @@ class Answering:
 
     def __init__(self, store: Store, cache: Path) -> None:
         self.store, self.cache = store, cache
-        self._engines: dict[Place, Engine] = {}
+        self._engines: dict[Place, Answers] = {}
         self._loading = threading.Lock()
 
     def complete(self, request: Request) -> Completion:
@@ -111,10 +123,7 @@ class Answering:
             ModelError: no such base model, or a checkpoint that is damaged.
         """
         place, adapter = self._place(model)
-        engine = self._engine(place)
-        from ftjobs.backends.local.answers.likelihood import likelihoods
-
-        for found in likelihoods(engine, adapter, conversations):
+        for found in _likelihoods(self._engine(place), model, adapter, conversations):
             yield found if isinstance(found, Likelihood) else _refusal(model, found)
 
     # --- where answers come from -------------------------------------------------------------
@@ -127,48 +136,97 @@ class Answering:
 
     def _place(self, model: str) -> tuple[Place, Path | None]:
         """Folder and dtype of the base model that answers for `model`, and its adapter."""
-        adapter = dtype = None
+        adapter = None
         base = model
+        stored: dict[str, Any] = {}
         if model.startswith("ft:"):
             adapter, job = self.store.adapter(model)
             base = job.model
-            dtype = (self.store.recipe(job.id) or {}).get("recipe", {}).get("dtype")
+            stored = self.store.recipe(job.id) or {}
         elif not models.is_name(base):
             raise NotFoundError(f"no model {model!r}", hint="See: ftjobs models list")
         with self._loading:
             if "torch" not in sys.modules:
                 openmp.prepare_this_process()
-            folder = models.prepare(base, self.cache).folder
-            return (folder, dtype or models.pick_dtype(models.pick_device())), adapter
+            found = models.prepare(base, self.cache)
+        if stored and stored.get("base", found.fingerprint) != found.fingerprint:
+            raise ModelError(
+                f"the files of {base} have changed since {model} was trained on them",
+                hint="Put the old files back, or train again on the new ones.",
+            )
+        dtype = stored.get("recipe", {}).get("dtype")
+        return (found.folder, dtype or models.pick_dtype(models.pick_device())), adapter
 
-    def _engine(self, place: Place) -> Engine:
+    def _engine(self, place: Place) -> Answers:
         """The base model of this folder and dtype, in memory."""
-        from ftjobs.backends.local.answers.engine import Engine
-
         with self._loading:
             if place not in self._engines:
-                folder, dtype = place
-                self._engines[place] = Engine(folder, dtype=dtype, device=models.pick_device())
+                self._engines[place] = _open(*place)
             return self._engines[place]
 
 
-def _question(engine: Engine, request: Request, adapter: Path | None) -> Question:
+def _open(folder: Path, dtype: str) -> Answers:
+    """What answers for a base model's family."""
+    kind, device = models.family(folder), models.pick_device()
+    if kind == "classifier":
+        from ftjobs.backends.local.answers.labels import Labels
+
+        return Labels(folder, dtype=dtype, device=device)
+    if kind == "encoder-decoder":
+        from ftjobs.backends.local.answers.seq2seq import Seq2Seq
+
+        return Seq2Seq(folder, dtype=dtype, device=device)
+    from ftjobs.backends.local.answers.engine import Engine
+
+    return Engine(folder, dtype=dtype, device=device)
+
+
+def _likelihoods(
+    engine: Answers,
+    model: str,
+    adapter: Path | None,
+    conversations: Sequence[Sequence[ChatMessage]],
+) -> Iterator[Likelihood | ValueError]:
+    from ftjobs.backends.local.answers.engine import Engine
+    from ftjobs.backends.local.answers.likelihood import likelihoods
+    from ftjobs.backends.local.answers.seq2seq import Seq2Seq
+
+    if not isinstance(engine, Engine):
+        raise UnsupportedError(
+            f"{model} is a classifier: it has no likelihood of a text",
+            hint="Compare its answers, by the grader exact for example.",
+        )
+    if isinstance(engine, Seq2Seq):
+        return engine.likelihoods(adapter, conversations)
+    return likelihoods(engine, adapter, conversations)
+
+
+def _question(engine: Answers, request: Request, adapter: Path | None) -> Question | LabelQuestion:
     messages = models.template_messages(request.messages)
     return engine.question(messages, request.sampling, adapter=adapter, tools=request.tools)
 
 
 def _answers(
-    engine: Engine, questions: Sequence[tuple[int, Question]], requests: Sequence[Request]
+    engine: Answers, questions: Sequence[tuple[int, Any]], requests: Sequence[Request]
 ) -> Iterator[tuple[int, Completion | Refusal]]:
     from ftjobs.backends.local.answers.asked import Answered
-    from ftjobs.backends.local.answers.batch import answers
 
-    for number, found in answers(engine, questions):
+    for number, found in _found(engine, questions):
         model = requests[number].model
         if isinstance(found, Answered):
             yield number, _completion(model, found.texts, found.reasons, found.usage)
         else:
             yield number, _refusal(model, found)
+
+
+def _found(engine: Answers, questions: Sequence[tuple[int, Any]]) -> Iterator[Found]:
+    from ftjobs.backends.local.answers.batch import answers
+    from ftjobs.backends.local.answers.engine import Engine
+    from ftjobs.backends.local.answers.seq2seq import Seq2Seq
+
+    if isinstance(engine, Engine) and not isinstance(engine, Seq2Seq):
+        return answers(engine, questions)
+    return engine.answers(questions)
 
 
 def _completion(

@@ -47,9 +47,6 @@ class PairRenderer(Renderer):
         answer = self._answer_ids(messages[-1])
         return prompt + answer, [False] * len(prompt) + [True] * len(answer)
 
-    def _with_inputs(self, example: Example) -> tuple[list[int], list[bool]]:
-        raise ValueError("train_on_inputs is for decoders: this family only reads its prompts")
-
     def _answer_ids(self, message: dict[str, Any]) -> list[int]:
         ids = _ids(self.tokenizer, text_target=message["content"])
         if not ids or ids[-1] not in self.stops:

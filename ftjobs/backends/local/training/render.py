@@ -176,12 +176,38 @@ class Renderer:
         if joined == whole or self._decode(joined) == self._decode(whole):
             return pieces
         # Sentencepiece tokenizers put a space before every text, so pieces differ from the whole.
-        bounds = [len(self._encode(text[:start])) for start in starts]
-        for start, bound in zip(starts, bounds, strict=True):
-            if self._encode(text[:start]) != whole[:bound]:
-                raise ValueError("a token spans the border between prompt and answer")
-        edges = [0, *bounds, len(whole)]
+        prompts = [self._encode(text[:start]) for start in starts]
+        if any(prompt != whole[: len(prompt)] for prompt in prompts):
+            return self._joined(text, starts, prompts, whole)
+        edges = [0, *map(len, prompts), len(whole)]
         return [whole[a:b] for a, b in itertools.pairwise(edges)]
+
+    def _joined(
+        self, text: str, starts: list[int], prompts: list[list[int]], whole: list[int]
+    ) -> list[list[int]]:
+        """As `_pieces`, where a token of the whole spans the border between prompt and answer.
+
+        Such is the space after "Assistant: ".  The model will be asked with it at the prompt's
+        end, so the answer is tokenised as what comes after, without a space put before it.
+        """
+        parts = itertools.pairwise([*starts, len(text)])
+        pieces = [prompts[0], *(self._encode_inside(text[a:b]) for a, b in parts)]
+        before = itertools.accumulate(pieces)
+        same = all(prompt == joined for prompt, joined in zip(prompts, before, strict=False))
+        if not same or self._decode(list(itertools.chain.from_iterable(pieces))) != self._decode(
+            whole
+        ):
+            raise ValueError(
+                "a token spans the border between prompt and answer; a chat template whose "
+                "prompt does not end with a space may help"
+            )
+        return pieces
+
+    def _encode_inside(self, text: str) -> list[int]:
+        """The tokens of a text that follows another one."""
+        mark = self._encode("\n")
+        marked = self._encode("\n" + text)
+        return marked[len(mark) :] if marked[: len(mark)] == mark else self._encode(text)
 
     def _answer(self, piece: list[int], *, last: bool) -> list[int]:
         """The piece up to its first stop token, which a template without one gets at the end."""
