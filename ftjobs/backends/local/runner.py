@@ -28,10 +28,11 @@ from ftjobs.backends.local.training.adapter import (
     adapted_layers,
     parameters_per_rank,
 )
+from ftjobs.backends.local.training.bleu import Exam, questions, spread
+from ftjobs.backends.local.training.evaluation import METRICS
 from ftjobs.backends.local.training.hiding import blank_of
 from ftjobs.backends.local.training.loop import Run, Step
 from ftjobs.backends.local.training.pairs import closed_set, renderer_for
-from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.recipe import (
     Facts,
@@ -41,6 +42,7 @@ from ftjobs.backends.local.training.recipe import (
     resolve,
 )
 from ftjobs.backends.local.training.render import Renderer, Tokens
+from ftjobs.backends.local.training.writing import Letters
 from ftjobs.errors import TrainingError
 from ftjobs.schema import Checkpoint, Hyperparameters, Metrics
 
@@ -90,26 +92,27 @@ class JobRun:
 
         True if the job was handed back because this process is too slow for a crowded machine.
         """
-        run, recipe = self._prepare()
+        run = self._prepare()
         pace = Pace()
         for step in run:
             status = self._record(step)
-            if step.ends_epoch:
+            if kept := _is_kept(run, step):
                 self._checkpoint(run, step)
             # The processes of a group are each other's crowd, and none can start over alone.
-            crowded = self.processes.size == 1 and pace.collapsed(step.tokens / step.seconds)
+            alone = step.number > 0 and self.processes.size == 1
+            crowded = alone and pace.collapsed(step.tokens / step.seconds)
             if crowded or stop.is_set() or status == "pausing":
                 self._save_state(run)
                 if self._leave(crowded or stop.is_set()):
                     return crowded
-            elif step.ends_epoch or time.monotonic() - self.saved_at > SAVE_SECONDS:
+            elif kept or not step.number or time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self._save_state(run)
-        self._succeed(run, recipe)
+        self._succeed(run)
         return False
 
     # --- before the first step ---------------------------------------------------------------
 
-    def _prepare(self) -> tuple[Run, Recipe]:
+    def _prepare(self) -> Run:
         device = models.pick_device()
         stored = self.store.recipe(self.job_id)
         asked = self.spec.hyperparameters
@@ -121,7 +124,7 @@ class JobRun:
             self.base.folder, dtype=dtype, device=device, labels=self.labels, seed=seed
         )
         asked = self.spec.hyperparameters
-        facts = _data_facts(model, self.tokenizer, train, asked.lora_target_modules or ())
+        facts = data_facts(model, self.tokenizer, train, asked.lora_target_modules or ())
         if stored:
             self._require_same_base(stored)
             recipe = Recipe.from_json(stored["recipe"])
@@ -139,12 +142,19 @@ class JobRun:
         found = checkpoints.newest_state(self.folder)
         state = found[0] if found else None
         order = follower.Order(
-            self.spec.model, self.base.fingerprint, recipe, train, valid, state, self.labels
+            self.spec.model,
+            self.base.fingerprint,
+            recipe,
+            train,
+            valid,
+            state,
+            self.labels,
+            self._exam(recipe, len(train), len(valid)),
         )
         run = follower.start(order, model, self.processes)
         if found:
             self._say(f"Going on after step {run.done}", key=f"resumed:{run.done}:{self.owner}")
-        return run, recipe
+        return run
 
     def _seed(self) -> int:
         return self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
@@ -160,7 +170,7 @@ class JobRun:
                 param="context_length",
             )
         stops = models.stop_ids(self.tokenizer, self.base.folder)
-        renderer = renderer_for(
+        self.renderer = renderer_for(
             self.family,
             self.tokenizer,
             stops,
@@ -169,9 +179,9 @@ class JobRun:
             labels=self.labels,
             **_mask_settings(self.spec.hyperparameters),
         )
-        train = self._render(renderer, self.spec.training_file)
+        train = self._render(self.renderer, self.spec.training_file)
         if self.spec.validation_file:
-            return train, self._render(renderer, self.spec.validation_file)
+            return train, self._render(self.renderer, self.spec.validation_file)
         if fraction := self.spec.hyperparameters.validation_split:
             kept, held = batches.split(len(train), fraction=fraction, seed=seed)
             return [train[i] for i in kept], [train[i] for i in held]
@@ -192,6 +202,22 @@ class JobRun:
         if self.spec.method == "dpo":
             return [dpo.render(renderer, pair) for pair in dataset.preferences()]
         return [renderer.example(example) for example in dataset]
+
+    def _exam(self, recipe: Recipe, train: int, valid: int) -> Exam | None:
+        """What BLEU is computed of, if the recipe goes by it, of so many examples."""
+        if recipe.evaluation_metric != "bleu":
+            return None
+        file, places = self.spec.validation_file, list(range(valid))
+        if not file:
+            fraction = self.spec.hyperparameters.validation_split or 0.0
+            places = batches.split(train + valid, fraction=fraction, seed=recipe.seed)[1]
+        chosen = set(spread(places))
+        examples = data.read(self.store.file_path(file or self.spec.training_file))
+        asked = questions(self.renderer, (e for n, e in enumerate(examples) if n in chosen))
+        if len(asked) < valid:
+            self._say(f"BLEU is of {len(asked):,} of the {valid:,} validation examples")
+        letters = Letters(self.tokenizer, self.renderer.stops, self.labels)
+        return Exam(tuple(asked), letters)
 
     def _require_same_base(self, stored: dict[str, Any]) -> None:
         if stored["base"] != self.base.fingerprint:
@@ -235,24 +261,20 @@ class JobRun:
     # --- between steps -----------------------------------------------------------------------
 
     def _record(self, step: Step) -> str:
-        text = f"Step {step.number}/{step.total}: training loss={step.train.loss:.2f}"
-        if step.valid:
-            text += f", validation loss={step.valid.loss:.2f}"
-        if step.full_valid:
-            text += f", full validation loss={step.full_valid.loss:.2f}"
         numbers = {**_metrics(step).model_dump(exclude_none=True), "epoch": step.epoch}
-        numbers["tokens_per_second"] = round(step.tokens / max(step.seconds, 1e-9), 1)
+        if step.number:
+            numbers["tokens_per_second"] = round(step.tokens / max(step.seconds, 1e-9), 1)
         return self.store.record(
             self.job_id,
             self.owner,
-            [News(f"metrics:{step.number}", text, type="metrics", data=numbers)],
+            [News(f"metrics:{step.number}", _in_words(step), type="metrics", data=numbers)],
             step=step.number,
             estimated_finish=self._estimate(step),
         )
 
     def _estimate(self, step: Step) -> int | None:
         """When the job may end; the first steps, which warm up, tell nothing."""
-        self.recent = [*self.recent[-19:], step.seconds]
+        self.recent = [*self.recent[-19:], *([step.seconds] if step.number else [])]
         if len(self.recent) < 4:
             return None
         return int(time.time() + (step.total - step.number) * median(self.recent))
@@ -272,7 +294,9 @@ class JobRun:
             step_number=step.number,
             metrics=_metrics(step),
         )
-        for folder in self.store.add_checkpoint(self.owner, checkpoint, name, keep=KEEP):
+        best = run.history.best() if run.recipe.save_best_checkpoint else None
+        old = self.store.add_checkpoint(self.owner, checkpoint, name, keep=KEEP, best=best)
+        for folder in old:
             shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     def _save_state(self, run: Run) -> None:
@@ -291,17 +315,21 @@ class JobRun:
 
     # --- after the last step -----------------------------------------------------------------
 
-    def _succeed(self, run: Run, recipe: Recipe) -> None:
+    def _succeed(self, run: Run) -> None:
         name = self._name()
         result = self._result_file()
+        # What was measured again after a kill may differ on a GPU: only what is there is named.
+        kept = [checkpoint.step_number for checkpoint in self.store.checkpoints(self.job_id)]
+        best = run.history.best(among=kept) if run.recipe.save_best_checkpoint else None
         self.store.finish(
             self.job_id,
             self.owner,
             "succeeded",
-            news=[News("model", f"New fine-tuned model created: {name}")],
+            news=[*_conclusions(run, best), News("model", f"New fine-tuned model created: {name}")],
             fine_tuned_model=name,
             result_file=result,
-            trained_tokens=sum(item.size for item in run.train) * recipe.n_epochs,
+            trained_tokens=run.trained_tokens,
+            best_step=best,
         )
         checkpoints.prune_states(self.folder, keep=0)
 
@@ -344,9 +372,10 @@ def _mask_settings(asked: Hyperparameters) -> dict[str, Any]:
     return {name: given[name] for name in names if name in given}
 
 
-def _data_facts(
-    model: Any, tokenizer: Any, train: Sequence[Rendered], targets: Sequence[str]
+def data_facts(
+    model: Any, tokenizer: Any, train: Sequence[Rendered], targets: Sequence[str] = ()
 ) -> Facts:
+    """What the automatic settings look at."""
     return Facts(
         examples=len(train),
         targets=sum(item.targets for item in train),
@@ -361,6 +390,44 @@ def _others(rows: Sequence[Metrics]) -> list[str]:
     """What was measured beside the wire's columns, in the order in which it came."""
     names = (name for row in rows for name in row.model_extra or ())
     return [name for name in dict.fromkeys(names) if name.startswith(PREFIXES)]
+
+
+def _is_kept(run: Run, step: Step) -> bool:
+    """Whether a checkpoint is made after the step: where an epoch ends, or what may be the best."""
+    candidate = run.recipe.save_best_checkpoint and step.full_valid is not None
+    return step.number > 0 and (step.ends_epoch or step.is_last or candidate)
+
+
+def _conclusions(run: Run, best: int | None) -> list[News]:
+    """What the full validations came to: why the job ended early, and which model it names."""
+    history, said = run.history, []
+    found = history.best()
+    if run.stopped_early and found is not None:
+        line = (
+            f"Stopped early after step {run.done} of {run.total}: {history.stale} full validations "
+            f"in a row were no better than step {found}, with {history.of(found)}"
+        )
+        said.append(News("stopped-early", line))
+    if best is not None:
+        line = (
+            f"The fine-tuned model is the checkpoint of step {best}: {history.of(best)}, "
+            f"the best of {history.count}"
+        )
+        said.append(News("best", line))
+    if history.beats_base is False:
+        line = f"No checkpoint validated better than the base model, with {history.of(0)}"
+        said.append(News("no-better", line, level="warn"))
+    return said
+
+
+def _in_words(step: Step) -> str:
+    said = []
+    kinds = ("training", "validation", "full validation")
+    for kind, score in zip(kinds, (step.train, step.valid, step.full_valid), strict=True):
+        if score:
+            numbers = {"loss": score.loss, **score.others}
+            said += [f"{kind} {name}={numbers[name]:.2f}" for name in METRICS if name in numbers]
+    return f"Step {step.number}/{step.total}: {', '.join(said)}"
 
 
 def _metrics(step: Step) -> Metrics:
