@@ -40,7 +40,7 @@ class Joined:
         """See `Scorer`."""
         device = self.head.device
         lengths = [len(tokens.ids) - 1 for tokens in examples]  # position t predicts token t + 1
-        ids = torch.tensor([token for tokens in examples for token in tokens.ids[:-1]])
+        ids = torch.tensor([token for tokens in examples for token in tokens.inputs[:-1]])
         labels = torch.tensor([token for tokens in examples for token in tokens.ids[1:]])
         wanted = torch.tensor([mark for tokens in examples for mark in tokens.supervised[1:]])
         ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)

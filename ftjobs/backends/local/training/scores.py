@@ -36,6 +36,8 @@ class Scorer(Protocol):
     def score(self, examples: Sequence[Tokens]) -> Scores:
         """One forward pass over all `examples`; gradients are recorded unless torch is told not to.
 
+        The model reads `inputs`, some of which may be hidden, and is asked for `ids`.
+
         With PEFT's adapters switched off (`model.disable_adapter()`), the base's scores.
         """
         ...
