@@ -53,7 +53,7 @@ from ftjobs.schema import (
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
 _NOT_YET = {
-    "dtype", "gradient_checkpointing", "torch_compile",
+    
     "evaluation_epochs", "evaluate_before_training", "evaluation_metric", "save_best_checkpoint",
     "early_stopping_patience",
 }  # fmt: skip
