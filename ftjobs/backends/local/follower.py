@@ -17,6 +17,7 @@ import torch
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.training.adapter import add_adapter
+from ftjobs.backends.local.training.bleu import Exam
 from ftjobs.backends.local.training.execution import arrange
 from ftjobs.backends.local.training.loop import Run
 from ftjobs.backends.local.training.objectives import Item
@@ -36,6 +37,7 @@ class Order:
     valid: Sequence[Item]
     state: Mapping[str, torch.Tensor] | None
     labels: tuple[str, ...] = ()
+    exam: Exam | None = None
 
 
 def start(order: Order, model: Any, processes: Alone) -> Run:
@@ -86,7 +88,14 @@ def _follow(order: Order, processes: Together, cache: Path) -> None:
 def _run(order: Order, model: Any, processes: Alone) -> Run:
     recipe = order.recipe
     torch.set_num_threads(recipe.threads)
-    run = Run(arrange(add_adapter(model, recipe), recipe), recipe, order.train, order.valid, processes=processes)
+    run = Run(
+        arrange(add_adapter(model, recipe), recipe),
+        recipe,
+        order.train,
+        order.valid,
+        processes=processes,
+        exam=order.exam,
+    )
     if order.state is not None:
         run.restore(order.state)
     return run

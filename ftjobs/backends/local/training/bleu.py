@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Protocol
 
-from ftjobs.backends.local.models import template_messages
-from ftjobs.backends.local.training.writing import Writes
+from ftjobs.backends.local.templates import template_messages
+from ftjobs.backends.local.training.writing import Letters, Writes
 from ftjobs.errors import TrainingError
 from ftjobs.schema import Example
 
@@ -57,6 +57,14 @@ class Question:
     def size(self) -> int:
         """Tokens that may be computed for it."""
         return len(self.prompt) + self.limit
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is asked in every full validation of a run, and how answers become text."""
+
+    questions: tuple[Question, ...]
+    letters: Letters
 
 
 def spread(places: Sequence[int], most: int = EXAMPLES) -> list[int]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+METRICS = ("loss", "perplexity", "bleu")
+"""What a run can go by."""
 _LARGER_IS_BETTER = frozenset({"bleu"})
 
 
@@ -55,10 +57,19 @@ class History:
         return 0 if best is None else sum(step > best for step in self.values)
 
     @property
+    def count(self) -> int:
+        """How many there were, that of the base model apart."""
+        return sum(step > 0 for step in self.values)
+
+    @property
     def beats_base(self) -> bool | None:
         """Whether the best is better than the base model; None where that was not measured."""
         best = self.best()
         return None if best is None or 0 not in self.values else self._cost(best) < self._cost(0)
+
+    def of(self, step: int) -> str:
+        """The metric and its value after a step, for a line of text."""
+        return f"full validation {self.metric} {self.values[step]:.4g}"
 
     def tensor(self) -> torch.Tensor:
         """For a state: float64, shape (validations, 2), of steps and values."""

@@ -21,13 +21,14 @@ import torch
 
 from ftjobs.backends.local.training import batches, guards, state
 from ftjobs.backends.local.training.accumulate import Accumulator, Score
-from ftjobs.backends.local.training.bleu import Bleu
+from ftjobs.backends.local.training.bleu import Bleu, Exam
 from ftjobs.backends.local.training.evaluation import History, is_due, perplexity
 from ftjobs.backends.local.training.hiding import hide
 from ftjobs.backends.local.training.objectives import Item, Objective, objective_for
 from ftjobs.backends.local.training.optimizers import learning_rate, optimizer_for
 from ftjobs.backends.local.training.processes import Alone
 from ftjobs.backends.local.training.recipe import Recipe
+from ftjobs.backends.local.training.writing import Greedy
 from ftjobs.errors import TrainingError
 
 
@@ -64,7 +65,7 @@ class Run:
     Iterating takes the steps after `self.done`.  Raises TrainingError where it cannot go on: a
     loss that is not finite, an adapter that gets no gradient, no memory for a single example.
 
-    `bleu` is asked for where the recipe's metric is BLEU.
+    `exam` is what is asked where the recipe's metric is BLEU.
     """
 
     def __init__(
@@ -76,12 +77,12 @@ class Run:
         *,
         objective: Objective[Any] | None = None,
         processes: Alone | None = None,
-        bleu: Bleu | None = None,
+        exam: Exam | None = None,
     ) -> None:
         self.model, self.recipe = model, recipe
         self.train, self.valid = train, valid
         self.processes = processes or Alone()
-        self.bleu = bleu
+        self.bleu = Bleu(Greedy(model, exam.letters), exam.questions) if exam else None
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.accumulator = Accumulator(
             model,
@@ -201,7 +202,7 @@ class Run:
 
     def _mean_bleu(self) -> float:
         if self.bleu is None:
-            raise ValueError("a run that goes by BLEU needs questions to ask")
+            raise ValueError("a run that goes by BLEU needs an exam")
         with self.processes.computing():
             parts = self.processes.share([[question] for question in self.bleu.questions])
             scores = self.bleu.scores([question for _, part in parts for question in part])

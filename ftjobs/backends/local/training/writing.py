@@ -9,93 +9,176 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
 
 from ftjobs.backends.local.answers.rows import layers_of
+from ftjobs.backends.local.heads import family_of
 from ftjobs.backends.local.training import batches
+from ftjobs.backends.local.training.classifier import choose
+from ftjobs.backends.local.training.encoder_decoder import start_token
 from ftjobs.backends.local.training.guards import is_no_memory
+from ftjobs.backends.local.training.padding import padded
 
 TOKENS = 8192
-"""Prompts and answers that are in the cache at once, in tokens, padding included."""
+"""Prompts and answers that are in memory at once, in tokens, padding included."""
+
+Ids = Sequence[int]
 
 
 class Writes(Protocol):
-    """What a family of models owes to be asked while it is trained."""
+    """Whoever can be asked while a model is trained."""
 
-    def write(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[str]:
+    def write(self, prompts: Sequence[Ids], limits: Sequence[int]) -> list[str]:
         """The likeliest answer to each prompt (token ids), of at most so many tokens each."""
         ...
 
 
+@dataclass(frozen=True)
+class Letters:
+    """How tokens become text: `stops` end an answer, `labels` are a classifier's answers."""
+
+    tokenizer: Any
+    stops: frozenset[int]
+    labels: tuple[str, ...] = ()
+
+
 class Greedy:
-    """`Writes` for decoders.  `stops` are the token ids that end an answer."""
+    """`Writes` for every family of models."""
 
-    def __init__(self, model: Any, tokenizer: Any, stops: frozenset[int]) -> None:
-        self.model, self.tokenizer, self.stops = model, tokenizer, stops
-        # Without padding, a model that keeps a running state is asked as any other.
-        self.together = bool(layers_of(model.config))
+    def __init__(self, model: Any, letters: Letters) -> None:
+        self.model, self.letters, self.family = model, letters, family_of(model)
+        # A model that keeps a running state, which padding would change, reads one at a time.
+        together = self.family != "decoder" or layers_of(model.config)
+        self.budget = TOKENS if together else 1
 
-    def write(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[str]:
+    def write(self, prompts: Sequence[Ids], limits: Sequence[int]) -> list[str]:
         """See `Writes`.  Where memory runs out, it begins again with half as many at once."""
         sizes = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
-        groups = batches.micro_batches(sizes, budget=TOKENS if self.together else 1)
         texts = [""] * len(prompts)
         with _evaluating(self.model), torch.no_grad():
-            for group in groups:
-                for place, ids in zip(group, self._ids(prompts, limits, group), strict=True):
-                    texts[place] = self.tokenizer.decode(ids, skip_special_tokens=True)
+            for group in batches.micro_batches(sizes, budget=self.budget):
+                for place, text in zip(group, self._texts(prompts, limits, group), strict=True):
+                    texts[place] = text
         return texts
 
-    def _ids(
-        self, prompts: Sequence[Sequence[int]], limits: Sequence[int], group: Sequence[int]
-    ) -> list[list[int]]:
+    def _texts(self, prompts: Sequence[Ids], limits: Sequence[int], group: Ids) -> list[str]:
         try:
             return self._together([prompts[i] for i in group], [limits[i] for i in group])
         except (RuntimeError, MemoryError) as error:
             if len(group) == 1 or not is_no_memory(error):
                 raise
-        half = len(group) // 2
-        return self._ids(prompts, limits, group[:half]) + self._ids(prompts, limits, group[half:])
+        halves = group[: len(group) // 2], group[len(group) // 2 :]
+        return [text for half in halves for text in self._texts(prompts, limits, half)]
 
-    def _together(self, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
-        """The tokens of each answer without the one that ends it."""
-        cache = DynamicCache(config=self.model.config)
-        written: list[list[int]] = [[] for _ in prompts]
-        rows, (ids, mask) = list(range(len(prompts))), _left_padded(prompts)
-        while rows:
-            tokens = self._next(ids, mask, cache)
-            going = []
-            for position, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-                if token not in self.stops:
-                    written[row].append(token)
-                    if len(written[row]) < limits[row]:
-                        going.append(position)
-            if 0 < len(going) < len(rows):
-                cache.batch_select_indices(torch.tensor(going, device=self.model.device))
-            rows = [rows[position] for position in going]
-            ids = torch.tensor([[tokens[position]] for position in going])
-            mask = torch.cat((mask[going], torch.ones(len(going), 1, dtype=torch.bool)), dim=1)
-        return written
+    def _together(self, prompts: Sequence[Ids], limits: Sequence[int]) -> list[str]:
+        if self.family == "classifier":
+            chosen = choose(self.model, prompts).argmax(dim=-1).tolist()
+            return [self.letters.labels[number] for number in chosen]
+        kind = _Decoder if self.family == "decoder" else _EncoderDecoder
+        written = _write(kind(self.model, prompts), limits, self.letters.stops)
+        return [self.letters.tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
 
-    def _next(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any) -> list[int]:
-        """The likeliest next tokens.  `ids` are new; `mask` covers the cache and them."""
-        device = self.model.device
-        rest: dict[str, torch.Tensor] = {}
-        if not mask.all():
-            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            rest = {"attention_mask": mask.to(device), "position_ids": positions.to(device)}
+
+class _Rows(Protocol):
+    """Answers under way; `start` is what is read first, shape (rows, columns)."""
+
+    start: torch.Tensor
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Read tokens, shape (rows, columns); logits of the next ones, shape (rows, vocabulary)."""
+
+    def keep(self, going: torch.Tensor) -> None:
+        """Go on with these rows only, in their order."""
+
+
+def _write(reading: _Rows, limits: Sequence[int], stops: frozenset[int]) -> list[list[int]]:
+    """The tokens of each answer without the one that ends it.  A row leaves when it has ended."""
+    written: list[list[int]] = [[] for _ in limits]
+    rows, ids = list(range(len(limits))), reading.start
+    while rows:
+        tokens = reading.read(ids).argmax(dim=-1).tolist()
+        going = []
+        for position, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            if token not in stops:
+                written[row].append(token)
+                if len(written[row]) < limits[row]:
+                    going.append(position)
+        if 0 < len(going) < len(rows):
+            reading.keep(torch.tensor(going))
+        rows = [rows[position] for position in going]
+        ids = torch.tensor([[tokens[position]] for position in going])
+    return written
+
+
+class _Decoder:
+    """`_Rows` that end at the same column: prompts are filled up on the left."""
+
+    def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
+        self.model = model
+        self.cache = DynamicCache(config=model.config)
+        longest = max(len(prompt) for prompt in prompts)
+        self.start = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in prompts])
+        self.first = longest - torch.tensor([len(prompt) for prompt in prompts])[:, None]
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """See `_Rows`."""
+        columns = torch.arange(self.cache.get_seq_length() + ids.shape[1])
+        device, mask = self.model.device, columns >= self.first
+        places = (columns[-ids.shape[1] :] - self.first).clamp(min=0)
+        # Without padding, the model knows both by itself.
+        rest = {} if mask.all() else {"attention_mask": mask, "position_ids": places}
         output = self.model(
             input_ids=ids.to(device),
-            past_key_values=cache,
+            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
-            **rest,
+            **{name: tensor.to(device) for name, tensor in rest.items()},
         )
-        likeliest: list[int] = output.logits[:, -1].argmax(dim=-1).tolist()
-        return likeliest
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def keep(self, going: torch.Tensor) -> None:
+        """See `_Rows`."""
+        self.cache.batch_select_indices(going.to(self.model.device))
+        self.first = self.first[going]
+
+
+class _EncoderDecoder:
+    """`_Rows` of T5 and its kin: the encoder reads the prompts once."""
+
+    def __init__(self, model: Any, prompts: Sequence[Ids]) -> None:
+        self.model = model
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self.start = torch.full((len(prompts), 1), start_token(model))
+        ids, known = padded(prompts)
+        self.known = known.to(model.device)
+        encoder = model.get_encoder()
+        self.states = encoder(
+            input_ids=ids.to(model.device), attention_mask=self.known
+        ).last_hidden_state
+
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """See `_Rows`."""
+        output = self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.states),
+            attention_mask=self.known,
+            decoder_input_ids=ids.to(self.model.device),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def keep(self, going: torch.Tensor) -> None:
+        """See `_Rows`."""
+        chosen = going.to(self.model.device)
+        self.cache.batch_select_indices(chosen)
+        self.states, self.known = self.states[chosen], self.known[chosen]
 
 
 @contextlib.contextmanager
@@ -106,11 +189,3 @@ def _evaluating(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _left_padded(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and whether they are real, both of shape (prompts, longest)."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-    first = longest - torch.tensor([len(prompt) for prompt in prompts])
-    return ids, torch.arange(longest) >= first[:, None]

@@ -98,7 +98,7 @@ def test_another_error_is_not_taken_for_memory(tiny_model: Path) -> None:
     with pytest.raises(ValueError, match="allocate"):
         list(run)
     run = run_in(tiny_model, 10**9, RuntimeError)
-    run.accumulator.objective.measure = _broken  # type: ignore[method-assign]
+    run.accumulator.objective.measure = _broken  # type: ignore[method-assign, assignment]
     with pytest.raises(RuntimeError, match="something else"):
         list(run)
 
