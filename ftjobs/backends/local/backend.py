@@ -52,13 +52,12 @@ from ftjobs.schema import (
 )
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
-_NOT_YET = {
-    
+_VALIDATING = (
     "evaluation_epochs", "evaluate_before_training", "evaluation_metric", "save_best_checkpoint",
     "early_stopping_patience",
-}  # fmt: skip
+)  # fmt: skip
+"""What has no meaning without validation data."""
 _SUPERVISED_ONLY = frozenset({"train_on_inputs", "token_mask_probability", "evaluation_metric"})
-_SUPPORTED = frozenset(Hyperparameters.model_fields) - _NOT_YET
 _DEFAULTS = Sampling()
 _UNFINISHED = frozenset({"queued", "running", "pausing"})
 
@@ -70,7 +69,7 @@ class LocalBackend:
     # One step is computed at a time: more threads only get into each other's way.
     capabilities = Capabilities(
         methods=frozenset({"supervised", "dpo"}),
-        hyperparameters=_SUPPORTED,
+        hyperparameters=frozenset(Hyperparameters.model_fields),
         sampling=frozenset(Sampling.model_fields),
         pause=True,
         min_examples=1,
@@ -128,12 +127,14 @@ class LocalBackend:
         Raises:
             ModelError: the base model is unknown or could not be loaded safely.
             UnsupportedError: a method or hyperparameter that is not local.
+            InvalidRequestError: a setting needs validation data, and there is none.
             ConfigError: the libraries for training are not installed.
         """
         _require_libraries()
         check_supported(spec, self.capabilities, self.name)
         _check_method(spec)
         _check_optimizer(spec)
+        _check_validation(spec)
         for file_id in filter(None, (spec.training_file, spec.validation_file)):
             self.store.file(file_id)
         if spec.model.startswith("ft:"):
@@ -220,7 +221,7 @@ class LocalBackend:
         return self.store.events(job_id, after)
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
-        """Checkpoints still kept (the last three epochs), oldest first."""
+        """Checkpoints still kept, oldest first: the newest three, and the best if it is wanted."""
         return self.store.checkpoints(job_id)
 
     def result_file(self, job: Job) -> bytes:
@@ -399,6 +400,21 @@ def _require_libraries() -> None:
     if missing := [name for name in _NEEDS if importlib.util.find_spec(name) is None]:
         raise ConfigError(
             f"local models need {', '.join(missing)}", hint="pip install 'ftjobs[local]'"
+        )
+
+
+def _check_validation(spec: JobSpec) -> None:
+    """Refuse what has to be validated without data for it, or measured without its library."""
+    given = spec.hyperparameters.given()
+    settings = [name for name in _VALIDATING if given.get(name) and given[name] != "loss"]
+    if settings and not spec.validation_file and not given.get("validation_split"):
+        raise InvalidRequestError(
+            f"{', '.join(settings)}: there is no validation data",
+            hint="Give a validation file, or hold some examples out: validation_split 0.1.",
+        )
+    if given.get("evaluation_metric") == "bleu" and importlib.util.find_spec("sacrebleu") is None:
+        raise ConfigError(
+            "evaluation_metric bleu needs sacrebleu", hint="pip install 'ftjobs[evals]'"
         )
 
 
