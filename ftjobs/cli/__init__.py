@@ -27,7 +27,7 @@ COMMANDS = {
     "watch": "Follow jobs until they end.",
     "jobs": "List, show and steer jobs.",
     "files": "List, show and delete uploaded files.",
-    "models": "List, prepare and delete models.",
+    "models": "List, prepare, export and delete models.",
     "chat": "Ask a model.",
     "compare": "Ask a base model and its tuned model the same prompts.",
     "vote": "Choose between answers blind, and see how far a judge agrees.",

@@ -30,6 +30,7 @@ def command() -> None:
 
     ftjobs models list
     ftjobs models pull smollm2-135m
+    ftjobs models export ft:smollm2-135m:local:support:a1b2c3d4 --merged -o out
     """
 
 
@@ -126,7 +127,7 @@ def export_model(
 ) -> None:
     """Write MODEL into a folder for other programs, whole or not at all.
 
-    ftjobs models export ft:smollm2-135m:local:support:a1b2c3d4 --merged -o support
+    ftjobs models export ft:smollm2-135m:local:support:a1b2c3d4 --merged -o out
 
     MODEL is a fine-tuned model or a checkpoint; but for an adapter, also a base model.  What is
     written is compared with what was trained first.  A model card (README.md) goes with it.
