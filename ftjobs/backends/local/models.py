@@ -25,7 +25,6 @@ from ftjobs.backends.local.families import PROMPT, Family
 from ftjobs.backends.local.families import context_length as context_length
 from ftjobs.backends.local.families import family as family
 from ftjobs.backends.local.templates import render_text as render_text
-from ftjobs.backends.local.templates import template_messages as template_messages
 from ftjobs.errors import ModelError
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ftjobs.backends.base import Likelihood, Request
 from ftjobs.backends.local import models, openmp
 from ftjobs.backends.local.store import Store
+from ftjobs.backends.local.templates import template_messages
 from ftjobs.errors import (
     BackendError,
     ConfigError,
@@ -71,7 +72,7 @@ class Answering:
         place, adapter = self._place(request.model)
         engine = self._engine(place)
         with _refusing(request.model):
-            messages = models.template_messages(request.messages)
+            messages = template_messages(request.messages)
             yield from engine.stream(
                 messages, request.sampling, adapter=adapter, tools=request.tools
             )
@@ -202,7 +203,7 @@ def _likelihoods(
 
 
 def _question(engine: Answers, request: Request, adapter: Path | None) -> Question | LabelQuestion:
-    messages = models.template_messages(request.messages)
+    messages = template_messages(request.messages)
     return engine.question(messages, request.sampling, adapter=adapter, tools=request.tools)
 
 

@@ -59,11 +59,16 @@ class PairRenderer(Renderer):
 
 @dataclass(frozen=True)
 class LabelRenderer(PairRenderer):
-    """Prompt of a classifier and, as the last token, the number of its answer in `labels`."""
+    """Prompt of a classifier and, as the last token, the number of its answer in `labels`.
+
+    Where these are not known yet, as when tokens are counted, every answer is number 0.
+    """
 
     labels: tuple[str, ...] = ()
 
     def _answer_ids(self, message: dict[str, Any]) -> list[int]:
+        if not self.labels:
+            return [0]
         try:
             return [self.labels.index(message["content"].strip())]
         except ValueError:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ftjobs.backends.local.models import render_text, template_messages
+from ftjobs.backends.local.templates import render_text, template_messages
 from ftjobs.errors import TrainingError
 from ftjobs.schema import Example
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from ftjobs.backends.local import models
+from ftjobs.backends.local.training.pairs import renderer_for
 from ftjobs.backends.local.training.recipe import Facts, Machine, resolve
 from ftjobs.backends.local.training.render import Renderer
 from ftjobs.data.tokens import Count, measure
@@ -82,8 +82,8 @@ def counter_for(model: str, cache: Path) -> LocalCounter:
             f"counting for {model} needs {error.name}", hint="pip install 'ftjobs[local]'"
         ) from None
     stops = models.stop_ids(tokenizer, base.folder)
-    renderer = Renderer(tokenizer, stops, context_length=sys.maxsize)
-    return LocalCounter(base.short, renderer, _context(base.folder))
+    renderer = renderer_for(models.family(base.folder), tokenizer, stops, sys.maxsize)
+    return LocalCounter(base.short, renderer, models.context_length(base.folder))
 
 
 def auto_epochs(examples: int) -> int:
@@ -91,9 +91,3 @@ def auto_epochs(examples: int) -> int:
     facts = Facts(examples, 0, hidden_size=1, family="", adapter_parameters_per_rank=1)
     machine = Machine(dtype="float32", device="cpu", threads=1)
     return resolve(Hyperparameters(), facts, machine, seed=0).n_epochs
-
-
-def _context(folder: Path) -> int:
-    """The longest example, as the runner takes it from the configuration."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    return int(config.get("max_position_embeddings") or 1 << 20)
