@@ -23,7 +23,7 @@ from ftjobs.backends.local.answers.beams import Beams
 from ftjobs.backends.local.answers.draw import Draw, Shaping, draws
 from ftjobs.backends.local.answers.mixing import Mixer, mix
 from ftjobs.backends.local.answers.rows import layers_of
-from ftjobs.backends.local.answers.writer import Writer
+from ftjobs.backends.local.answers.writer import Writer, at_once, in_steps
 from ftjobs.backends.local.checkpoints import verify
 from ftjobs.backends.local.families import context_length
 from ftjobs.backends.local.heads import family_of
@@ -40,13 +40,18 @@ _BASE = ""
 
 @dataclass(frozen=True)
 class Question:
-    """A request that can be answered: its prompt in tokens, and at most `limit` tokens to come."""
+    """A request that can be answered: its prompt in tokens, and at most `limit` tokens to come.
+
+    `before` are the tokens that the answer follows in the decoder, where these are not the prompt:
+    those that a repetition penalty counts.
+    """
 
     renderer: Renderer
     prompt: list[int]
     limit: int
     sampling: Sampling
     adapter: Path | None
+    before: tuple[int, ...] | None = None
 
     def writers(self, *, whole: bool = False) -> list[Writer]:
         """One for each of the n answers."""
@@ -57,25 +62,26 @@ class Question:
 
     def draws(self) -> list[Draw]:
         """One for each of the n answers."""
-        return draws(self.sampling, self.prompt, self.renderer.stops)
+        return draws(self.sampling, self._before(), self.renderer.stops)
 
     def beams(self) -> Beams:
         """The search that its sampling asks for."""
-        tokenizer, stop_texts = self.renderer.tokenizer, self.sampling.stop
-
-        def ends(tokens: Sequence[int]) -> bool:
-            if not stop_texts:
-                return False
-            text = str(tokenizer.decode(tokens, skip_special_tokens=True))
-            return any(stop in text for stop in stop_texts)
-
         return Beams(
             self.sampling.beams,
             limit=self.limit,
             stops=self.renderer.stops,
-            shaping=Shaping(self.sampling, self.prompt, self.renderer.stops),
-            ends=ends,
+            shaping=Shaping(self.sampling, self._before(), self.renderer.stops),
+            ends=self._has_stop_text,
         )
+
+    def _before(self) -> Sequence[int]:
+        return self.prompt if self.before is None else self.before
+
+    def _has_stop_text(self, tokens: Sequence[int]) -> bool:
+        if not self.sampling.stop:
+            return False
+        text = str(self.renderer.tokenizer.decode(tokens, skip_special_tokens=True))
+        return any(stop in text for stop in self.sampling.stop)
 
     def usage(self, writers: Sequence[Writer]) -> Usage:
         """The tokens read once and those written in all answers."""
@@ -150,8 +156,8 @@ class Engine:
 
     def _deltas(self, question: Question, writers: Sequence[Writer], name: str) -> Iterator[Delta]:
         if question.sampling.beams == 1:
-            return _write(writers, self._tokens(question, name))
-        return _write_whole(writers, self._searched(question, name))
+            return in_steps(writers, self._tokens(question, name))
+        return at_once(writers, self._searched(question, name))
 
     def _searched(self, question: Question, name: str) -> list[tuple[int, ...]]:
         """The tokens of the n best answers that a beam search finds."""
@@ -276,24 +282,3 @@ class Engine:
                 renderer = renderer_for(kind, tokenizer, stops, self.context_length)
                 self._renderers[folder] = renderer
             return self._renderers[folder]
-
-
-def _write(writers: Sequence[Writer], rows: Iterator[list[int]]) -> Iterator[Delta]:
-    for tokens in rows:
-        for writer, token in zip(writers, tokens, strict=True):
-            if not writer.finished:
-                yield from writer.write(token)
-        if all(writer.finished for writer in writers):
-            return
-    for writer in writers:
-        if not writer.finished:
-            yield from writer.finish("length")
-
-
-def _write_whole(writers: Sequence[Writer], answers: Sequence[Sequence[int]]) -> Iterator[Delta]:
-    for writer, tokens in zip(writers, answers, strict=True):
-        for token in tokens:
-            if not writer.finished:
-                yield from writer.write(token)
-        if not writer.finished:
-            yield from writer.finish("length")

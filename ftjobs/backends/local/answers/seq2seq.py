@@ -50,7 +50,8 @@ class Seq2Seq(Engine):
         renderer = self.renderer(adapter)
         prompt = renderer.prompt(messages, list(tools) or None)
         limit = min(self.context_length, sampling.max_tokens or LONGEST)
-        return Question(renderer, prompt, limit, sampling, adapter)
+        before = (start_token(self.model),)
+        return Question(renderer, prompt, limit, sampling, adapter, before=before)
 
     def answers(self, questions: Sequence[tuple[int, Question]]) -> Iterator[Found]:
         """The numbers of questions with their answers, or the error that one has met alone.

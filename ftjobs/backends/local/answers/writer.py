@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,3 +62,26 @@ class Writer:
             if any(stop.startswith(whole[-size:]) for stop in self.stop_texts):
                 return len(text) - len(whole) + size
         return len(text) - len(whole)
+
+
+def in_steps(writers: Sequence[Writer], steps: Iterable[Sequence[int]]) -> Iterator[Delta]:
+    """Write answers side by side, one token of each a step, until all have ended."""
+    for tokens in steps:
+        for writer, token in zip(writers, tokens, strict=True):
+            if not writer.finished:
+                yield from writer.write(token)
+        if all(writer.finished for writer in writers):
+            return
+    for writer in writers:
+        if not writer.finished:
+            yield from writer.finish("length")
+
+
+def at_once(writers: Sequence[Writer], answers: Sequence[Sequence[int]]) -> Iterator[Delta]:
+    """Write answers that are whole, one after another."""
+    for writer, tokens in zip(writers, answers, strict=True):
+        for token in tokens:
+            if not writer.finished:
+                yield from writer.write(token)
+        if not writer.finished:
+            yield from writer.finish("length")

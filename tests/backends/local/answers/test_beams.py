@@ -16,9 +16,11 @@ from ftjobs.backends.local.answers.batch import answers
 from ftjobs.backends.local.answers.beams import Beams
 from ftjobs.backends.local.answers.draw import Shaping
 from ftjobs.backends.local.answers.engine import Engine
+from ftjobs.backends.local.answers.seq2seq import Seq2Seq
 from ftjobs.schema import Sampling
 from tests import tiny
 from tests.backends.local.adapters import save_adapter
+from tests.backends.local.families.build import save_t5
 
 STOPS = [257, *range(20, 90)]
 
@@ -151,6 +153,32 @@ def test_an_adapter_is_searched_as_it_is_in_peft(
     options: dict[str, Any] = {"num_beams": 4, "n": 2, "max_tokens": 15}
     assert ours(engine, "hello", adapter, **options) == wanted
     assert ours(engine, "hello", **options) != wanted
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("penalty", [None, 1.5])
+def test_an_encoder_decoder(tmp_path: Path, beams: int, penalty: float | None) -> None:
+    """Its repetition penalty counts what the decoder has, which is not the prompt."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = save_t5(tmp_path / "t5")
+    t5 = Seq2Seq(folder, dtype="float32", device="cpu")
+    peer = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    for text in ("the cat", "a dog is good"):
+        options: dict[str, Any] = {"max_tokens": 12, "repetition_penalty": penalty}
+        how: dict[str, Any] = {"temperature": 0} if beams == 1 else {"num_beams": beams}
+        messages = [{"role": "user", "content": text}]
+        prompt = torch.tensor([t5.renderer(None).prompt(messages)])
+        wanted = peer.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            num_beams=beams,
+            max_new_tokens=12,
+            repetition_penalty=penalty or 1.0,
+            do_sample=False,
+        )[0, 1:]
+        decoded = t5.renderer(None).tokenizer.decode(wanted, skip_special_tokens=True)
+        assert ours(t5, text, **options, **how) == [decoded]
 
 
 def test_stop_texts_end_a_beam(engine: Engine, peer: Any) -> None:

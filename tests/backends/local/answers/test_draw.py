@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers.generation import logits_process as theirs
 
-from ftjobs.backends.local.answers.draw import Shaping, draws, probabilities
+from ftjobs.backends.local.answers.draw import NUCLEUS, Shaping, draws, probabilities
 from ftjobs.schema import Sampling
 
 VOCABULARY = 12
@@ -129,6 +129,16 @@ def test_top_p_draws_only_from_the_smallest_sufficient_set(top_p: float) -> None
         total += p
     found = probabilities(given_.log().unsqueeze(0), Sampling(top_p=top_p))[0]
     assert set(found.nonzero().flatten().tolist()) == allowed
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 1, 10])
+def test_top_p_in_a_large_vocabulary(sharpness: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(1, 3 * NUCLEUS, generator=generator) * sharpness
+    found = probabilities(logits, Sampling(top_p=0.8))
+    wanted = theirs.TopPLogitsWarper(0.8)(torch.tensor([[0]]), logits.double()).softmax(-1)
+    torch.testing.assert_close(found / found.sum(), wanted)
+    assert (int((found > 0).sum()) > NUCLEUS) is (sharpness < 5)
 
 
 def test_draws_follow_the_models_probabilities() -> None:
