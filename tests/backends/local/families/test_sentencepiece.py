@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.backends.local.families import build
 from tests.backends.local.families.conftest import ask, losses, train
 from tests.backends.local.families.test_templates import supervised
 
+PAGE = Path(__file__).parents[4] / "docs/how-to/model-families.md"
 # The prompt ends with a space, as rinna's does.
 SPACED = (
     "{% for m in messages %}{{ {'user': 'ユーザー: ', 'assistant': 'システム: '}[m['role']] "
@@ -73,6 +76,16 @@ def test_several_turns_that_would_be_asked_otherwise_are_refused(japanese: Path)
     """A space at the prompt's end joins an earlier answer when the next question is asked."""
     with pytest.raises(TrainingError, match=r"line 2 .* does not end with a space may help"):
         renderer(japanese, SPACED).example(chat(*ROWS[0], *ROWS[1]))
+
+
+def test_the_documented_template_is_right(japanese: Path) -> None:
+    """What docs/how-to/model-families.md shows, with several turns and a system message."""
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    made = renderer(japanese, tomllib.loads(text)["hyperparameters"]["chat_template"])
+    found = supervised(made, made.example(chat(*ROWS[0], *ROWS[1])))
+    assert [answer.strip() for answer in found] == [f"{answer}</s>" for _, answer in ROWS]
+    asked = [{"role": "system", "content": "日本語"}, {"role": "user", "content": "今日は"}]
+    assert made.tokenizer.decode(made.prompt(asked)) == "日本語\nユーザー: 今日は\nシステム:"
 
 
 def test_the_template_of_the_job_travels_with_the_checkpoint(
