@@ -370,6 +370,23 @@ def test_sampling_is_honoured(subject: Subject, backend: Backend) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "setting", [{"top_k": 5}, {"repetition_penalty": 1.2}, {"min_tokens": 1}, {"num_beams": 2}]
+)
+def test_samplings_are_known_or_refused(
+    subject: Subject, backend: Backend, setting: dict[str, Any]
+) -> None:
+    sampling = Sampling(max_tokens=3, seed=1, **setting)
+    if not setting.keys() <= backend.capabilities.sampling:
+        for ask in (backend.complete, backend.stream):
+            with pytest.raises(UnsupportedError, match=next(iter(setting))):
+                ask(subject.base_model, PROMPT, sampling=sampling)
+        return
+    whole = backend.complete(subject.base_model, PROMPT, sampling=sampling).text
+    pieces = backend.stream(subject.base_model, PROMPT, sampling=sampling)
+    assert "".join(piece.content for piece in pieces) == whole
+
+
 def test_threads_may_ask_at_once(finished: Finished, subject: Subject, backend: Backend) -> None:
     model = str(finished.job.fine_tuned_model)
     with ThreadPoolExecutor(4) as pool:
