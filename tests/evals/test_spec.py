@@ -69,6 +69,21 @@ def test_who_is_compared_in_which_order(text: str, order: str) -> None:
     assert [f"{arm.name}={arm.model}" for arm in arms(text).values()] == expected
 
 
+def test_an_arm_may_be_searched_with_beams() -> None:
+    text = (
+        f"{BASE}[evaluation.arms.base]\n"
+        '[evaluation.arms.beams]\nmodel = "m"\nnum_beams = 4\ntop_k = 30\n'
+        "repetition_penalty = 1.2\nmin_tokens = 2\n"
+    )
+    searched = arms(text)["beams"].sampling
+    assert (searched.beams, searched.top_k, searched.min_tokens) == (4, 30, 2)
+    assert searched.temperature == 0
+    with pytest.raises(ConfigError, match="temperature must be 0"):
+        arms(text, sampling=Sampling(temperature=0.7))
+    with pytest.raises(ConfigError, match="temperature must be 0"):
+        arms(text.replace("num_beams", "temperature = 1\nnum_beams"))
+
+
 def test_an_arm_says_how_it_is_asked() -> None:
     found = arms(
         f'{BASE}[evaluation.arms.base]\nprice = [0.5, 2]\nbackend = "there"\n'
