@@ -253,7 +253,8 @@ class JobRun:
             f"Training on {len(train):,} {what} ({tokens:,} tokens, {targets:,} supervised)"
             f"{held}: {epochs}, batch size {recipe.batch_size}, "
             f"learning rate {recipe.learning_rate:.3g}{beta}, LoRA r={recipe.lora_r} "
-            f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}, seed {recipe.seed}"
+            f"alpha={recipe.lora_alpha:g}, {recipe.dtype} on {recipe.device}"
+            f"{self.processes}, seed {recipe.seed}"
             + "".join(f", {setting}" for setting in recipe.unusual(self.spec.hyperparameters)),
             key="recipe",
         )

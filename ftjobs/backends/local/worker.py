@@ -261,11 +261,11 @@ def main() -> int:
     parser.add_argument("--idle", type=float, default=IDLE, help="seconds without work")
     parser.add_argument("--processes", default="1", help="a number, or auto: one for each GPU")
     arguments = parser.parse_args()
-    store = Store(arguments.home)
     try:
         if group.inside(os.environ):
-            _serve_together(store, arguments.cache, arguments.idle)
+            _serve_together(arguments.home, arguments.cache, arguments.idle)
             return 0
+        store = Store(arguments.home)
         if (processes := group.count(arguments.processes)) > 1:
             with _lock(store):  # else the group would begin in vain
                 group.hold(_group_lock_path(store))
@@ -280,7 +280,7 @@ def main() -> int:
     return 0
 
 
-def _serve_together(store: Store, cache: Path, idle: float) -> None:
+def _serve_together(home: Path, cache: Path, idle: float) -> None:
     """Be one process of a group: rank 0 serves the store, the others follow it."""
     from ftjobs.backends.local.training.processes import Together
 
@@ -291,7 +291,7 @@ def _serve_together(store: Store, cache: Path, idle: float) -> None:
         follow(processes, cache)
         return
     try:
-        serve(store, cache, idle=idle, processes=processes)
+        serve(Store(home), cache, idle=idle, processes=processes)
     finally:
         processes.dismiss()
 

@@ -91,11 +91,13 @@ class Accumulator:
         Memory runs out here or, most likely, not at all.  It changes nothing: gradients are
         dropped, and every micro-batch seeds the random numbers that it draws.
         """
-        while self._sums(worst := self._worst(steps()), 0, 1 if learn else None) is None:
+        weight = 1 if learn else None
+        # As many as there are processes: each rehearses one.
+        while self._sums((worst := self._worst(steps())) * self.processes.size, 0, weight) is None:
             self._halve(worst)  # and then another one may be the largest
         self.forget()
 
-    def _worst(self, steps: Iterable[Sequence[Item]]) -> Sequence[Item]:
+    def _worst(self, steps: Iterable[Sequence[Item]]) -> list[Item]:
         """Of the micro-batches with most tokens, one with the longest example."""
         groups = (group for items in steps for group in self._micro_batches(items))
         return max(groups, key=lambda group: (self._cost(group), group[0].size))

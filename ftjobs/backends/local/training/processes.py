@@ -44,6 +44,10 @@ class Alone:
     rank = 0
     size = 1
 
+    def __str__(self) -> str:
+        """For the line that announces a job: " in 2 processes", or nothing for one."""
+        return f" in {self.size} processes" if self.size > 1 else ""
+
     def turn(self) -> bool:
         """Before each step: whether to take it."""
         return True
