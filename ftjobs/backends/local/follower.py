@@ -89,9 +89,7 @@ def _run(order: Order, model: Any, processes: Alone) -> Run:
     recipe = order.recipe
     # A job that began alone had all cores: a process of a group keeps to its share of them.
     alone = processes.size == 1
-    torch.set_num_threads(
-        recipe.threads if alone else min(recipe.threads, torch.get_num_threads())
-    )
+    torch.set_num_threads(recipe.threads if alone else min(recipe.threads, torch.get_num_threads()))
     run = Run(
         arrange(add_adapter(model, recipe), recipe),
         recipe,
