@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import logging
 import os
 import re
 import tempfile
@@ -266,11 +267,12 @@ def stop_ids(tokenizer: Any, folder: Path) -> frozenset[int]:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep the progress bars and notices of transformers and PEFT off the user's terminal."""
-    from transformers.utils import logging
+    """Keep the notices of transformers, PEFT and bitsandbytes off the user's terminal."""
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
