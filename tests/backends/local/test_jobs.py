@@ -148,29 +148,43 @@ def test_the_same_seed_gives_the_same_bytes(
 
 
 def test_ten_kills_lose_and_repeat_nothing(tmp_path: Path, tiny_model: Path) -> None:
-    """kill -9 at ten random steps, in mid-epoch too: same events, same bytes."""
-    dataset = write_dataset(tmp_path / "train.jsonl", 60)
-    settings = {"hyperparameters": {"n_epochs": 5, "batch_size": 1, "lora_dropout": 0.1}}
+    """kill -9 at ten random steps of two jobs, in mid-epoch too: same events, same bytes.
+
+    One of them is evaluated more often than it ends an epoch, and keeps its best checkpoint.
+    """
+    dataset = write_dataset(tmp_path / "train.jsonl", 30)
+    plain = {"n_epochs": 5, "batch_size": 1, "lora_dropout": 0.1}
+    best = {
+        "validation_split": 0.1, "evaluation_epochs": 0.3, "evaluate_before_training": True,
+        "save_best_checkpoint": True, "early_stopping_patience": 50,
+    }  # fmt: skip
+    settings: list[dict[str, Any]] = [plain, plain | best]
     calm = LocalBackend(Settings(home=tmp_path / "calm", cache=tmp_path))
-    wanted = finish(calm, submit(calm, tiny_model, dataset, **settings))
+    unbroken = [submit(calm, tiny_model, dataset, hyperparameters=each) for each in settings]
+    unbroken = [finish(calm, job) for job in unbroken]
     stop_worker(calm)
 
     backend = LocalBackend(Settings(home=tmp_path / "killed", cache=tmp_path))
-    job = submit(backend, tiny_model, dataset, **settings)
-    for target in sorted(random.Random(5).sample(range(2, 290), 10)):
-        until(lambda: step(backend, job) >= target or backend.retrieve(job.id).ended)  # noqa: B023
-        assert stop_worker(backend)
-    job = finish(backend, job)
+    jobs = [submit(backend, tiny_model, dataset, hyperparameters=each) for each in settings]
+    moments = random.Random(5)
+    for job in jobs:  # of 150 and 135 steps
+        for target in sorted(moments.sample(range(2, 125), 5)):
+            until(lambda: step(backend, job) >= target or backend.retrieve(job.id).ended)  # noqa: B023
+            assert stop_worker(backend)
+        finish(backend, job)
     stop_worker(backend)
-    assert job.status == "succeeded", job.error
-    ids = [event.id for event in backend.events(job.id)]
-    assert len(ids) == len(set(ids))
-    assert told(backend, job) == told(calm, wanted)
-    assert adapter_bytes(backend, job) == adapter_bytes(calm, wanted)
-    names = [c.step_number for c in backend.checkpoints(job.id)]
-    assert names == [c.step_number for c in calm.checkpoints(wanted.id)]
-    taken_over = [e for e in backend.events(job.id) if e.message.startswith("The worker stopped")]
-    assert len(taken_over) == 10
+    for wanted, job in zip(unbroken, jobs, strict=True):
+        job = backend.retrieve(job.id)
+        assert job.status == "succeeded", job.error
+        ids = [event.id for event in backend.events(job.id)]
+        assert len(ids) == len(set(ids))
+        assert told(backend, job) == told(calm, wanted)
+        assert adapter_bytes(backend, job) == adapter_bytes(calm, wanted)
+        names = [c.step_number for c in backend.checkpoints(job.id)]
+        assert names == [c.step_number for c in calm.checkpoints(wanted.id)]
+        assert job.trained_tokens == wanted.trained_tokens
+        over = [e for e in backend.events(job.id) if e.message.startswith("The worker stopped")]
+        assert len(over) == 5
 
 
 def test_pause_and_resume_end_where_an_unbroken_job_ends(
