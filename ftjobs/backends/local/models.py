@@ -175,9 +175,9 @@ def load_model(
     from ftjobs.backends.local.training import precision
 
     kind = family(folder)
-    torch.manual_seed(seed)
     try:
-        with quietly():
+        with quietly(), torch.random.fork_rng():
+            torch.manual_seed(seed)
             model, found = _auto_class(kind).from_pretrained(
                 folder,
                 **precision.loading(dtype, device),
