@@ -35,7 +35,7 @@ def submit(
     validation: Path | None = None,
     **hyperparameters: Any,
 ) -> Job:
-    settings = {"n_epochs": 4, "batch_size": 4, "learning_rate": 5e-3}
+    settings: dict[str, Any] = {"n_epochs": 4, "batch_size": 4, "learning_rate": 5e-3}
     if validation is None:
         settings["validation_split"] = 0.2
     train = write_dataset(tmp_path / "train.jsonl", 15)
@@ -45,7 +45,7 @@ def submit(
             training_file=backend.upload(train).id,
             validation_file=backend.upload(validation).id if validation else None,
             seed=11,
-            hyperparameters=settings | hyperparameters,  # type: ignore[arg-type]
+            hyperparameters=settings | hyperparameters,
         )
     )
 
@@ -94,7 +94,7 @@ def measured(backend: LocalBackend, job: Job) -> dict[int, Event]:
     return {e.metrics.step or 0: e for e in backend.events(job.id) if e.metrics}
 
 
-BEST = {"save_best_checkpoint": True, "evaluation_epochs": 0.25, "n_epochs": 3}
+BEST: dict[str, Any] = {"save_best_checkpoint": True, "evaluation_epochs": 0.25, "n_epochs": 3}
 
 
 def test_the_model_is_the_checkpoint_that_validated_best(
@@ -156,7 +156,7 @@ def test_a_job_that_is_broken_off_again_and_again_ends_the_same(
 def test_a_job_stops_early_and_counts_what_was_trained(
     backend: LocalBackend, tiny_model: Path, tmp_path: Path, backwards: Path
 ) -> None:
-    settings = {"n_epochs": 50, "early_stopping_patience": 2}
+    settings: dict[str, Any] = {"n_epochs": 50, "early_stopping_patience": 2}
     job = run_here(backend, submit(backend, tiny_model, tmp_path, backwards, **settings))
     assert job.status == "succeeded", job.error
     events = measured(backend, job)
@@ -177,7 +177,11 @@ def test_a_job_stops_early_and_counts_what_was_trained(
 def test_the_base_is_measured_as_step_0_and_bleu_has_a_column(
     backend: LocalBackend, tiny_model: Path, tmp_path: Path
 ) -> None:
-    settings = {"n_epochs": 1, "evaluate_before_training": True, "evaluation_metric": "bleu"}
+    settings: dict[str, Any] = {
+        "n_epochs": 1,
+        "evaluate_before_training": True,
+        "evaluation_metric": "bleu",
+    }
     job = run_here(backend, submit(backend, tiny_model, tmp_path, **settings))
     assert job.status == "succeeded", job.error
     before = measured(backend, job)[0]
@@ -199,7 +203,7 @@ def test_the_base_is_measured_as_step_0_and_bleu_has_a_column(
 def test_a_base_that_was_better_is_said(
     backend: LocalBackend, tiny_model: Path, tmp_path: Path, contrary: Path
 ) -> None:
-    settings = {"evaluate_before_training": True, "n_epochs": 1}
+    settings: dict[str, Any] = {"evaluate_before_training": True, "n_epochs": 1}
     job = run_here(backend, submit(backend, tiny_model, tmp_path, contrary, **settings))
     warned = [e.message for e in backend.events(job.id) if e.level == "warn"]
     assert warned == [

@@ -151,9 +151,12 @@ def test_it_learns(tiny_model: Path) -> None:
     recipe = dataclasses.replace(RECIPE, n_epochs=30, lora_r=16, lora_alpha=32, lora_dropout=0.0)
     run = loop.Run(adapted(tiny_model, recipe), recipe, examples(4))
     steps = list(run)
-    assert steps[0].train.loss == pytest.approx(math.log(264), rel=0.1)  # it knew nothing
-    assert steps[0].train.accuracy < 0.1
-    assert steps[-1].train.accuracy == 1.0
+    first, last = steps[0].train, steps[-1].train
+    assert first is not None
+    assert last is not None
+    assert first.loss == pytest.approx(math.log(264), rel=0.1)  # it knew nothing
+    assert first.accuracy < 0.1
+    assert last.accuracy == 1.0
 
 
 def test_validation_is_measured_when_it_should_be(tiny_model: Path) -> None:
