@@ -144,7 +144,7 @@ class Bleu:
         """Sentence BLEU, 0 to 100; 100 only if both have the same tokens."""
         metric = self._characters if _is_spaceless(expected) else self._words
         score = metric.sentence_score(answer.strip()[:_READ], [expected[:_READ]])
-        return float(score.score)
+        return min(float(score.score), 100.0)  # rounding may put it above
 
 
 def _is_spaceless(text: str) -> bool:
