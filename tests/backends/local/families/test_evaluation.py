@@ -25,11 +25,10 @@ LIMITS = [12, 9, 14, 1]
 def generated(model: Any, prompt: list[int], limit: int) -> list[int]:
     """What transformers writes to one prompt that it reads alone."""
     ids = torch.tensor([prompt])
-    own = model.generate(
+    own: list[int] = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False
     )[0].tolist()
-    encoded = model.config.is_encoder_decoder
-    return own[1:] if encoded else own[len(prompt) :]
+    return own[1:] if model.config.is_encoder_decoder else own[len(prompt) :]
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, "T5"])
