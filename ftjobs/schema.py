@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from ftjobs.integrations import Integration, checked
+
 __all__ = [
     "Capabilities",
     "ChatMessage",
@@ -206,7 +208,7 @@ class JobSpec(_Closed):
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     metadata: Annotated[Mapping[str, str], Field(max_length=16)] = Field(default_factory=dict)
-    integrations: tuple[Mapping[str, Any], ...] = ()
+    integrations: Annotated[tuple[Integration, ...], BeforeValidator(checked)] = ()
 
     @field_validator("metadata")
     @classmethod
@@ -341,6 +343,12 @@ def _real_error(value: object) -> object:
     return value
 
 
+def _tables(value: object) -> object:
+    # A service may answer null, or a list of its own making.
+    tables = value if isinstance(value, list | tuple) else ()
+    return tuple(table for table in tables if isinstance(table, Mapping))
+
+
 class Job(_Noun):
     """A fine-tuning job.
 
@@ -368,6 +376,7 @@ class Job(_Noun):
     seed: int | None = None
     suffix: str | None = None
     trained_tokens: int | None = None
+    integrations: Annotated[tuple[Integration, ...], BeforeValidator(_tables)] = ()
 
     @field_validator("hyperparameters", "metadata", "result_files", mode="before")
     @classmethod
@@ -493,6 +502,9 @@ class Capabilities(_Closed):
         0.0, description="Seconds after a job's end in which its last events may still come."
     )
     seed: bool = Field(True, description="A job may be given a seed.")
+    integrations: frozenset[str] = Field(
+        frozenset(), description="Of wandb, tensorboard, mlflow, trackio: where metrics may go too."
+    )
     longest_suffix: int = Field(64, description="Characters that a suffix may have.")
     max_file_bytes: int | None = Field(None, description="Largest file it takes.")
 

@@ -368,6 +368,12 @@ def check_supported(spec: JobSpec, capabilities: Capabilities, name: str) -> Non
         raise UnsupportedError(
             f"{name}: a suffix has at most {capabilities.longest_suffix} characters"
         )
+    if unknown := sorted({each["type"] for each in spec.integrations} - capabilities.integrations):
+        known = ", ".join(sorted(capabilities.integrations))
+        raise UnsupportedError(
+            f"{name} has no integration {', '.join(unknown)}",
+            hint=f"It has: {known}." if known else "It has none: leave it out.",
+        )
     own = {key for key in spec.metadata if key != IDENTITY}
     if own and not capabilities.metadata:
         raise UnsupportedError(f"{name} keeps no metadata", hint="Leave metadata out.")

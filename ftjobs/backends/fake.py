@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from ftjobs.backends.base import Progress, Tools, check_supported
 from ftjobs.backends.chat import check_sampling
 from ftjobs.errors import ConfigError, InvalidRequestError, NotFoundError
+from ftjobs.integrations import TYPES
 from ftjobs.schema import (
     Capabilities,
     ChatMessage,
@@ -57,6 +58,7 @@ EVERYTHING = Capabilities(
     hyperparameters=frozenset(Hyperparameters.model_fields),
     sampling=frozenset(Sampling.model_fields),
     pause=True,
+    integrations=TYPES,
 )
 
 

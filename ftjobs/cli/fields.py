@@ -92,6 +92,22 @@ def pairs(
     return dict(text.split("=", 1) for text in texts) or None
 
 
+def integrations(
+    context: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> list[dict[str, Any]] | None:
+    """A callback: texts such as wandb:project=support,tags=a,tags=b as the wire's tables."""
+    tables = []
+    for text in texts:
+        kind, _, rest = text.partition(":")
+        parts = [part.partition("=") for part in rest.split(",") if part]
+        if any(not sign for _, sign, _ in parts):
+            raise click.BadParameter(f"after {kind}: comes KEY=VALUE,KEY=VALUE", context, param)
+        settings: dict[str, Any] = {key: value for key, _, value in parts if key != "tags"}
+        tags = [value for key, _, value in parts if key == "tags"]
+        tables.append({"type": kind, kind: {**settings, **({"tags": tags} if tags else {})}})
+    return tables or None
+
+
 def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
     parts = list(_parts(field.annotation))
     return click.option(

@@ -16,6 +16,7 @@ from ftjobs.cli.app import App, Command, json_option, pass_app
 from ftjobs.cli.display import attach_command, display_for
 from ftjobs.cli.show import clean_line, emit, progress_bar, say
 from ftjobs.cli.watch import follow
+from ftjobs.integrations import SETTINGS
 from ftjobs.jobs import preset as presets
 from ftjobs.jobs.jobfile import JobFile, read_job
 from ftjobs.jobs.plan import Plan, check_sound
@@ -54,7 +55,16 @@ def _list_presets(context: click.Context, _param: click.Parameter, name: str | N
 
 
 SECTIONS: Mapping[str, Sequence[str]] = {
-    "What to train": ("model", "validation", "method", "suffix", "seed", "metadata", "preset"),
+    "What to train": (
+        "model",
+        "validation",
+        "method",
+        "suffix",
+        "seed",
+        "metadata",
+        "preset",
+        "integrations",
+    ),
     **fields.SECTIONS,
     "Cost": ("max_cost", "allow_unknown_cost", "again"),
     "Output": ("dry_run", "watch", "outputs", "as_json"),
@@ -78,6 +88,14 @@ OPTIONS: Sequence[Callable[[F], F]] = (
         metavar="KEY=VALUE",
         callback=fields.pairs,
         help="Kept with the job.  May be given again.",
+    ),
+    click.option(
+        "--integration",
+        "integrations",
+        multiple=True,
+        metavar="TYPE[:KEY=VALUE,…]",
+        callback=fields.integrations,
+        help=f"Send the metrics to {', '.join(SETTINGS)} as well.  May be given again.",
     ),
     click.option(
         "--preset",

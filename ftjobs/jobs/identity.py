@@ -27,7 +27,8 @@ def identity_of(
     """The identity of a job's content: 32 hexadecimal digits.
 
     It covers the bytes of the files, model, method, the hyperparameters that were given, seed
-    and suffix; not metadata, which says who asked and why.  `salt` makes another of it.
+    and suffix; not metadata, which says who asked and why, nor integrations, which say who is
+    told.  `salt` makes another of it.
     """
     content = {
         "version": 1,

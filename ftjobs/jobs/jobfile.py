@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from ftjobs.errors import ConfigError
+from ftjobs.integrations import located
 from ftjobs.jobs.evaluation import ComparisonFile, Evaluation, with_graders_found
 from ftjobs.jobs.fields import explain
 from ftjobs.jobs.preset import PresetName
@@ -96,7 +97,8 @@ def read_job(path: str | os.PathLike[str]) -> JobFile:
             names the file and the key.
     """
     path = Path(path)
-    return settled(parse_job(text_of(path), str(path)), path)
+    job = settled(parse_job(text_of(path), str(path)), path)
+    return job.model_copy(update={"integrations": located(job.integrations, path.parent.resolve())})
 
 
 def parse_job(text: str, place: str = "job.toml") -> JobFile:

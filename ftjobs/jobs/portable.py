@@ -73,7 +73,12 @@ def _method(job: Job) -> str:
 def _fields(job: Job) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
     """What a job file takes of the rest, and what it does not."""
     metadata = {key: text for key, text in job.metadata.items() if key != IDENTITY}
-    given = {"suffix": job.suffix or None, "seed": job.seed, "metadata": metadata}
+    given = {
+        "suffix": job.suffix or None,
+        "seed": job.seed,
+        "metadata": metadata,
+        "integrations": job.integrations,
+    }
     kept: dict[str, Any] = {}
     odd: list[tuple[str, Any]] = []
     for name, value in given.items():

@@ -64,6 +64,7 @@ def _job(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "suffix", spec.suffix or ""
     yield "seed", "" if spec.seed is None else str(spec.seed)
     yield "metadata", ", ".join(f"{key}={value}" for key, value in spec.metadata.items())
+    yield "integrations", ", ".join(each["type"] for each in spec.integrations)
     yield "identity", plan.identity
 
 

@@ -26,6 +26,7 @@ from ftjobs.backends.local import models, worker
 from ftjobs.backends.local.answers.answering import Answering
 from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.store import News, Store
+from ftjobs.backends.local.tracking.needs import require
 from ftjobs.config import Settings
 from ftjobs.errors import (
     BackendError,
@@ -35,6 +36,7 @@ from ftjobs.errors import (
     StoreError,
     UnsupportedError,
 )
+from ftjobs.integrations import TYPES, located
 from ftjobs.schema import (
     Capabilities,
     ChatMessage,
@@ -71,6 +73,7 @@ class LocalBackend:
         methods=frozenset({"supervised", "dpo"}),
         hyperparameters=frozenset(Hyperparameters.model_fields),
         sampling=frozenset(Sampling.model_fields),
+        integrations=TYPES,
         pause=True,
         min_examples=1,
         requests_at_once=1,
@@ -135,13 +138,16 @@ class LocalBackend:
         _check_method(spec)
         _check_optimizer(spec)
         _check_validation(spec)
+        require(spec.integrations)
         for file_id in filter(None, (spec.training_file, spec.validation_file)):
             self.store.file(file_id)
         if spec.model.startswith("ft:"):
             raise UnsupportedError("a fine-tuned model cannot be trained further yet")
         models.require(spec.model)
         _require_family(spec)
-        spec = spec.model_copy(update={"model": _absolute(spec.model)})
+        integrations = located(spec.integrations, Path.cwd())
+        update = {"model": _absolute(spec.model), "integrations": integrations}
+        spec = spec.model_copy(update=update)
         news, error = self._check(spec)
         job = self.store.create_job(spec, news=news, error=error)
         if not job.ended:

@@ -23,6 +23,7 @@ from ftjobs.backends.local.export import about, card
 from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.openmp import Pace
 from ftjobs.backends.local.store import News, Store
+from ftjobs.backends.local.tracking.following import Following
 from ftjobs.backends.local.training import batches, dpo, precision
 from ftjobs.backends.local.training.adapter import (
     adapted_layers,
@@ -93,6 +94,10 @@ class JobRun:
         True if the job was handed back because this process is too slow for a crowded machine.
         """
         run = self._prepare()
+        with Following(self.store, self.owner, self.job_id, self.base):
+            return self._train(run, stop)
+
+    def _train(self, run: Run, stop: threading.Event) -> bool:
         pace = Pace()
         for step in run:
             status = self._record(step)

@@ -750,6 +750,7 @@ def _job(row: sqlite3.Row) -> Job:
         seed=recipe.get("seed", spec.seed),
         suffix=spec.suffix,
         trained_tokens=row["trained_tokens"],
+        integrations=spec.integrations,
     )
 
 

@@ -39,6 +39,7 @@ def create_body(spec: JobSpec, profile: Profile, name: str = "this service") -> 
         "validation_file": spec.validation_file,
         "suffix": spec.suffix,
         "seed": spec.seed,
+        "integrations": [dict(each) for each in spec.integrations] or None,
         **_labels(spec, profile, name),
     }
     if profile.settings_in == "method":
