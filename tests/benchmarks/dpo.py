@@ -34,9 +34,10 @@ from tests.benchmarks import peers
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "datasets" / "courtesy"
+THANKS = "thank you for asking"
 PAIRS = 8
 LIMIT = 1e-4
-GREEDY = Sampling(temperature=0, max_tokens=16)
+GREEDY = Sampling(temperature=0, max_tokens=24)
 RECIPE = Recipe(
     n_epochs=1, batch_size=PAIRS, learning_rate=1e-4, warmup_steps=0, lora_r=8, lora_alpha=32,
     lora_dropout=0.0, seed=1, dtype="float32", device="cpu", threads=torch.get_num_threads(),
@@ -137,14 +138,14 @@ def trait() -> None:
     """A whole job by its worker; held-out prompts are answered greedily before and after."""
     with tempfile.TemporaryDirectory() as home:
         backend = LocalBackend(Settings(home=Path(home), cache=_cache()))
-        before = rate(backend, models.DEFAULT_MODEL)
+        before, _ = rates(backend, models.DEFAULT_MODEL)
         began = time.perf_counter()
         job = trained(backend)
         seconds = time.perf_counter() - began
-        after = rate(backend, str(job.fine_tuned_model))
+        after, once = rates(backend, str(job.fine_tuned_model))
     settings = ", ".join(f"{name} {value:.3g}" for name, value in job.hyperparameters.items())
     print(f"answers that thank: {before:.2f} before (limit 0.3), {after:.2f} after (limit 0.9)")
-    print(f"    {seconds:.0f} s; {settings}")
+    print(f"    {once:.2f} thank once; {seconds:.0f} s; {settings}")
     assert before <= 0.3
     assert after >= 0.9
 
@@ -162,20 +163,21 @@ def trained(backend: LocalBackend) -> Job:
     return job
 
 
-def rate(backend: LocalBackend, model: str) -> float:
-    """The share of held-out prompts that `model` answers with the trait."""
+def rates(backend: LocalBackend, model: str) -> tuple[float, float]:
+    """The shares of held-out prompts that `model` answers with the trait, and with no repetition.
+
+    A model that has seen the pairs too often writes its thanks again and again.
+    """
     lines = (FOLDER / "prompts.jsonl").read_text("utf-8").splitlines()
     prompts = [
         [ChatMessage.model_validate(m) for m in json.loads(line)["messages"]] for line in lines
     ]
     requests = [Request(model, tuple(prompt), GREEDY) for prompt in prompts]
     answers = [answer for _, answer in backend.complete_many(requests)]
-    return sum(is_courteous(getattr(answer, "text", "")) for answer in answers) / len(answers)
-
-
-def is_courteous(text: str) -> bool:
-    """Whether an answer has the trait."""
-    return text.lstrip().casefold().startswith("thank you for asking")
+    texts = [getattr(answer, "text", "").lstrip().casefold() for answer in answers]
+    courteous = [text for text in texts if text.startswith(THANKS)]
+    once = sum(text.count(THANKS) == 1 for text in courteous)
+    return len(courteous) / len(texts), once / len(texts)
 
 
 def _cache() -> Path:

@@ -313,7 +313,7 @@ def test_an_output_that_cannot_be_trained_is_named(renderer: Renderer) -> None:
 # --- automatic settings -----------------------------------------------------------------------
 
 
-def test_auto_is_slower_than_supervised_training_and_beta_is_a_tenth() -> None:
+def test_auto_is_slower_than_supervised_training() -> None:
     facts, machine = Facts(100, 1000, 576, "llama", 20_000), Machine("float32", "cpu", 2)
 
     def resolved(method: str, **asked: Any) -> Recipe:
@@ -321,7 +321,7 @@ def test_auto_is_slower_than_supervised_training_and_beta_is_a_tenth() -> None:
 
     recipe = resolved("dpo")
     assert (recipe.method, recipe.beta) == ("dpo", 0.1)
-    assert recipe.learning_rate == pytest.approx(resolved("supervised").learning_rate / 10)
+    assert recipe.learning_rate == pytest.approx(resolved("supervised").learning_rate / 25)
     assert recipe.reported(Hyperparameters())["beta"] == 0.1
     assert "beta" not in resolved("supervised").reported(Hyperparameters())
     assert resolved("dpo", beta=0.5, learning_rate=1e-3).beta == 0.5
