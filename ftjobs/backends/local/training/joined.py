@@ -137,11 +137,23 @@ def attention(
     if options.get("softcap") or options.get("s_aux") is not None:
         raise NotImplementedError("soft caps and attention sinks")
     scale, window = options.get("scaling"), options.get("sliding_window")
+    if not window and _is_masked(module):
+        raise NotImplementedError("windows that only a mask tells of")
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         rows = _by_flash(query, key, value, ends, options["max_length_q"], scale, window)
     else:
         rows = _one_by_one(query, key, value, ends.tolist(), scale, window)
     return rows, None
+
+
+def _is_masked(module: torch.nn.Module) -> bool:
+    """Whether this layer looks back only so far: too far for a probe to see."""
+    config: Any = getattr(module, "config", None)
+    kinds = getattr(config, "layer_types", None)
+    if not kinds:
+        return bool(getattr(config, "sliding_window", None))
+    kind = kinds[getattr(module, "layer_idx", 0)]
+    return kind in ("sliding_attention", "chunked_attention")
 
 
 def _by_flash(

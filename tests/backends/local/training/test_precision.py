@@ -200,6 +200,9 @@ def decoder(kind: str) -> Any:
         "gemma3": transformers.Gemma3TextConfig(sliding_window=6, **small),
         "gemma2": transformers.Gemma2Config(**small),
         "cohere": transformers.CohereConfig(logit_scale=0.5, **small),
+        "qwen2_moe": transformers.Qwen2MoeConfig(
+            use_sliding_window=True, sliding_window=64, max_window_layers=2, num_experts=4, **small
+        ),
     }
     torch.manual_seed(1)
     chosen = {"attn_implementation": "sdpa"} if kind in ("gpt2", "sliding", "gemma3") else {}
@@ -236,9 +239,9 @@ def test_joined_examples_score_as_padded_ones(kind: str) -> None:
     torch.testing.assert_close(model(input_ids=ids, attention_mask=mask).logits, plain)
 
 
-@pytest.mark.parametrize("kind", ["gemma2", "cohere"])
+@pytest.mark.parametrize("kind", ["gemma2", "cohere", "qwen2_moe"])
 def test_decoders_that_cannot_be_joined_stay_padded(kind: str) -> None:
-    """The one by its configuration, the other because its scores are not those of its head."""
+    """By the configuration, by scores that are not the head's, by a window only masks tell of."""
     model = decoder(kind)
     before = model.config._attn_implementation
     assert joined.open_joined(model) is None
