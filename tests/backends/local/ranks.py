@@ -74,6 +74,7 @@ def main(folder: Path) -> None:
     steps, run = train(model, processes, ONE_BY_ONE)
     cut, whole = train(model, processes, TOGETHER)
     halved, smaller = train(model, processes, TOGETHER, torch.OutOfMemoryError("no"))
+    train(model, processes, TOGETHER, MemoryError(), at=0)  # Python's own halves as well
     unused = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
     if processes.rank:
         unused[0].grad = torch.ones(2)

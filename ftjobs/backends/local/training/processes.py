@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 
 from ftjobs.backends.local.group import GroupLost
+from ftjobs.backends.local.training import guards
 from ftjobs.errors import ConfigError, TrainingError
 
 FAIR = 1.2
@@ -237,7 +238,7 @@ def _problem(error: Exception | None) -> tuple[str, str] | None:
     """What to tell the others of an error: a code and a line."""
     if error is None:
         return None
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    if guards.is_no_memory(error):
         return _NO_MEMORY
     text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     return getattr(error, "code", None) or "internal_error", text
