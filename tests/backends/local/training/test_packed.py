@@ -230,6 +230,24 @@ def test_the_head_is_cut_into_parts_that_change_nothing(
     torch.testing.assert_close(ours, torch.autograd.grad((wanted * factors).sum(), hidden)[0])
 
 
+def test_a_nearly_certain_token_keeps_its_gradient_in_bfloat16() -> None:
+    """What is left of it may be a thousandth of the weights, of which it is a difference."""
+    torch.manual_seed(0)
+    weight = (torch.randn(4000, 128) * 0.5).bfloat16()
+    labels = torch.arange(6)
+    hidden = (weight[labels] * 0.6).requires_grad_()
+    logprobs, hits = token_logprobs(hidden, weight, labels)
+    torch.autograd.backward(logprobs.sum())
+    truth = hidden.detach().double().requires_grad_()
+    exact = torch.log_softmax(truth @ weight.double().t(), dim=-1)[labels, labels]
+    torch.autograd.backward(exact.sum())
+    assert exact.mean() > -0.01
+    assert hits.all()
+    assert hidden.grad is not None
+    assert truth.grad is not None
+    assert (hidden.grad - truth.grad).norm() < 0.05 * truth.grad.norm()
+
+
 def test_what_it_cannot_do_is_left_to_transformers() -> None:
     assert open_packed(adapted(lora_dropout=0.1)) is None
     assert open_packed(adapted(use_dora=True)) is None

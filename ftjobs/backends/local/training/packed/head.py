@@ -1,8 +1,10 @@
 """Log-probabilities of given tokens from hidden states, without all logits at once.
 
 The gradient of each token's log-probability with respect to its own hidden state is computed with
-it, while its logits are there: `W[token] - softmax(h W') W`.  The backward pass only scales it, so
-neither logits nor probabilities are kept, and memory does not grow with tokens × vocabulary.
+it, while its logits are there: `(one_hot(token) - softmax(h W')) W`.  The difference is taken in
+float32: of a token that is nearly certain it is all that there is.  The backward pass only scales
+the gradient, so neither logits nor probabilities are kept, and memory does not grow with
+tokens × vocabulary.
 (Liger's fused linear cross-entropy does this for a loss; one gradient a token serves any loss.)
 """
 
@@ -39,9 +41,8 @@ class _TokenLogprobs(torch.autograd.Function):
             total = logits.sum(dim=1, keepdim=True)
             logprobs[part] = (wanted - top - total.log()).squeeze(1)
             if gradient is not None:
-                logits.div_(total)
+                logits.div_(total.neg_()).scatter_add_(1, label, torch.ones_like(total))
                 torch.mm(logits.to(weight.dtype), weight, out=gradient[part])
-                torch.sub(weight.index_select(0, labels[part]), gradient[part], out=gradient[part])
         ctx.mark_non_differentiable(hits)
         if gradient is not None:
             ctx.save_for_backward(gradient)
