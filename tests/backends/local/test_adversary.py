@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ftjobs.backends.local import checkpoints, models, worker
-from ftjobs.backends.local.answers.draw import choose
+from ftjobs.backends.local.answers.draw import draws
 from ftjobs.backends.local.backend import LocalBackend
 from ftjobs.errors import InvalidRequestError, ModelError, StoreError, TrainingError
 from ftjobs.schema import ChatMessage, Example, Job, JobSpec, Sampling
@@ -202,7 +202,7 @@ def test_a_model_that_diverged_does_not_succeed(
     assert job.error.code in ("weights_not_finite", "loss_not_finite", "gradient_not_finite")
     nan = torch.tensor([[float("nan"), 0.0]])
     with pytest.raises(ValueError, match="no numbers"):
-        choose(nan, torch.zeros(1, 2), Sampling(temperature=0), torch.Generator())
+        draws(Sampling(temperature=0), [0], {1})[0].next(nan)
 
 
 def test_a_models_newest_checkpoint_goes_only_with_the_model(
