@@ -76,6 +76,7 @@ class Shaping:
             self._read[known] = True
             self._read = self._read.to(logits.device)
         lowered = torch.where(logits < 0, logits * self.repetition, logits / self.repetition)
+        lowered = lowered.nan_to_num()  # a penalty that float32 does not hold is 0 or infinite
         return torch.where((counts > 0) | self._read, lowered, logits)
 
 

@@ -151,3 +151,11 @@ def test_draws_follow_the_models_probabilities() -> None:
     share = torch.bincount(torch.tensor(drawn), minlength=3) / len(drawn)
     wanted = torch.softmax(logits[0] / 0.5, -1)
     torch.testing.assert_close(share, wanted, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("penalty", [1e-300, 1e300])
+def test_a_penalty_that_float32_does_not_hold_is_the_strongest(penalty: float) -> None:
+    logits = torch.tensor([[-1.0, 0.0, 1.0, 2.0]])
+    found = shaped(logits, [0, 1, 2], repetition_penalty=penalty)
+    assert found.isfinite().all()
+    assert probabilities(found, Sampling()).sum() == pytest.approx(1)
