@@ -92,8 +92,9 @@ def _published(folder: Path, facts: Mapping[str, Any]) -> Iterator[Path]:
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
         yield draft
-        files = sorted(path for path in draft.iterdir() if path.is_file())
-        digests = {path.name: _sha256(path) for path in files}
+        # A tokenizer with several chat templates keeps them in a folder.
+        files = sorted(path for path in draft.rglob("*") if path.is_file())
+        digests = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
         manifest = json.dumps({**facts, "files": digests}, indent=1, sort_keys=True)
         (draft / MANIFEST).write_text(manifest, "utf-8")
         for path in [*files, draft / MANIFEST]:

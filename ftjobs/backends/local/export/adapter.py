@@ -89,7 +89,9 @@ def write(source: Source, target: Path, say: Say) -> Found:
     _write_weights(source.adapter / _WEIGHTS, target / _WEIGHTS, config["r"])
     (target / _CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True), "utf-8")
     for path in source.adapter.iterdir():
-        if path.is_file() and path.name not in _OTHERS:
+        if path.is_dir():  # a tokenizer's further chat templates
+            shutil.copytree(path, target / path.name)
+        elif path.name not in _OTHERS:
             shutil.copyfile(path, target / path.name)
     difference = _check(source, target, say)
     notes = {"rank": f"{config['r']} (trained: {rank})", "difference to training": difference}

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from ftjobs.disk import PART, check_name, sync_folder, taken
 from ftjobs.errors import ConfigError, FtjobsError
 
@@ -30,8 +32,8 @@ class Draft:
     work: Path
 
     def files(self) -> dict[str, int]:
-        """The sizes of the files of `out` in bytes, by name."""
-        return {path.name: path.stat().st_size for path in sorted(self.out.iterdir())}
+        """The sizes of the files of `out` in bytes, by their names in it."""
+        return {name: (self.out / name).stat().st_size for name in _files_in(self.out)}
 
 
 @contextlib.contextmanager
@@ -62,11 +64,12 @@ def whole(folder: Path, *, force: bool, needed: int, facts: Mapping[str, Any]) -
     try:
         yield draft
         _publish(draft, folder, force=force, facts=facts)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if isinstance(error, FtjobsError):
             raise
+        reason = getattr(error, "strerror", None) or error
         raise FtjobsError(
-            f"{folder}: {error.strerror or error}", hint="Nothing is left of what was written."
+            f"{folder}: {reason}", hint="Nothing is left of what was written."
         ) from None
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -77,6 +80,8 @@ def _place(folder: Path, *, force: bool) -> Path:
     check_name(folder)
     try:
         folder = folder.expanduser().resolve()
+        if os.path.lexists(folder):
+            _require_movable(folder)
         if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
             return folder
         if force:
@@ -89,6 +94,20 @@ def _place(folder: Path, *, force: bool) -> Path:
     raise taken(folder)
 
 
+def _require_movable(folder: Path) -> None:
+    """Refuse a folder in whose place no other can be put: here, or where a disk is mounted."""
+    if os.path.ismount(folder):
+        what = "a disk is mounted there"
+    elif folder == Path.cwd():  # whoever stands in it would stand nowhere afterwards
+        what = "it is the current folder"
+    else:
+        return
+    raise ConfigError(
+        f"{folder}: another folder cannot take its place: {what}",
+        hint="Give a new folder inside it.",
+    )
+
+
 def _require_export(folder: Path) -> None:
     """Refuse to remove what is not certainly an earlier export, such as a home folder."""
     try:
@@ -98,7 +117,7 @@ def _require_export(folder: Path) -> None:
         raise ConfigError(
             f"{folder}: is no export of ftjobs, so it is not replaced", hint="Give another name."
         ) from None
-    if others := sorted(path.name for path in folder.iterdir() if path.name not in own):
+    if others := [name for name in _files_in(folder) if name not in own]:
         raise ConfigError(
             f"{folder}: holds {others[0]!r}, which no export wrote, so it is not replaced",
             hint="Move that file away, or give another name.",
@@ -117,21 +136,29 @@ def _require_room(folder: Path, needed: int) -> None:
 def _publish(draft: Draft, folder: Path, *, force: bool, facts: Mapping[str, Any]) -> None:
     note = json.dumps({**facts, "files": draft.files()}, indent=1, sort_keys=True)
     (draft.out / NOTE).write_text(note + "\n", "utf-8")
-    for path in draft.out.iterdir():
-        with path.open("rb") as written:
+    for name in _files_in(draft.out):
+        with (draft.out / name).open("rb") as written:
             os.fsync(written.fileno())
+    for inner in (path for path in draft.out.rglob("*") if path.is_dir()):
+        sync_folder(inner)
     sync_folder(draft.out)
     _place(folder, force=force)  # somebody may have come in between
     old = draft.work / "replaced"
-    if folder.exists():
-        folder.rename(old)
     try:
+        if folder.exists():
+            folder.rename(old)
         draft.out.rename(folder)
-    except OSError:
-        if old.exists():
+    except BaseException:  # Ctrl-C too: what is in `work` is about to be thrown away
+        if old.exists() and not folder.exists():
             old.rename(folder)
         raise
     sync_folder(folder.parent)
+
+
+def _files_in(folder: Path) -> list[str]:
+    """What is not a folder, at any depth, by its path from `folder`."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 @contextlib.contextmanager

@@ -154,7 +154,8 @@ def _check(path: Path, source: Source) -> dict[str, str]:
     header = read_header(path)
     tokenizer = load_tokenizer(source)
     template = header.get("tokenizer.chat_template")
-    if template is not None and template != tokenizer.chat_template:
+    own = tokenizer.chat_template
+    if template is not None and template != (own["default"] if isinstance(own, dict) else own):
         raise ModelError("llama.cpp's converter wrote another chat template than training had")
     stops = models.stop_ids(tokenizer, source.base.folder)
     if header.get("tokenizer.ggml.eos_token_id") not in stops:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from ftjobs.backends.local.export import folder as folders
 from ftjobs.backends.local.export.folder import size, watched, whole
@@ -141,6 +142,60 @@ def test_a_rename_that_fails_brings_the_old_one_back(
     with pytest.raises(FtjobsError):
         write(tmp_path / "out", "new", force=True)
     assert (tmp_path / "out" / "model").read_text() == "old"
+
+
+def test_ctrl_c_between_two_renames_brings_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        found = rename(self, target)
+        if target.name == "replaced":
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "out", "new", force=True)
+    assert (tmp_path / "out" / "model").read_text() == "old"
+
+
+def test_a_folder_in_the_folder_belongs_to_the_export(tmp_path: Path) -> None:
+    for force in (False, True):
+        with whole(tmp_path / "out", force=force, needed=0, facts={}) as draft:
+            (draft.out / "inner").mkdir()
+            (draft.out / "inner" / "tool_use.jinja").write_text("x")
+    note = json.loads((tmp_path / "out" / "ftjobs.json").read_text())
+    assert note["files"] == {"inner/tool_use.jinja": 1}
+    (tmp_path / "out" / "inner" / "mine").write_text("mine")
+    with pytest.raises(ConfigError, match="holds 'inner/mine'"):
+        write(tmp_path / "out", force=True)
+
+
+def test_nobody_stands_in_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="it is the current folder"):
+        write(Path())
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "disk")
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(ConfigError, match="a disk is mounted there"):
+        write(tmp_path / "disk")
+    write(Path("out"))
+    assert "model" in left(tmp_path / "here" / "out")
+
+
+def test_a_full_disk_is_told_in_the_words_of_safetensors_too(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FtjobsError, match="No space left"),
+        whole(tmp_path / "out", force=False, needed=0, facts={}),
+    ):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    assert left(tmp_path) == []
 
 
 def test_a_long_write_is_followed(tmp_path: Path) -> None:
