@@ -65,7 +65,9 @@ class Pieces:
             ValueError: a text holds what Go or a Modelfile would read as its own.
         """
         texts = (self.start, self.end, self.system, *itertools.chain(*self.around.values()))
-        if any(mark in text for text in texts for mark in ("{{", "}}", '"""')):
+        marks = ("{{", "}}", '"""')
+        # A brace right before what is put in would be read as a part of it.
+        if any(text.endswith("{") or any(mark in text for mark in marks) for text in texts):
             raise ValueError("the chat template writes what is syntax elsewhere")
         if self.end.endswith('"') or self.system.endswith('"'):
             raise ValueError("the chat template ends in a quotation mark")

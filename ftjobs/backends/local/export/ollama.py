@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ftjobs.backends.local import models
-from ftjobs.backends.local.export import gguf
+from ftjobs.backends.local.export import card, gguf
 from ftjobs.backends.local.export.about import Found, Licence
 from ftjobs.backends.local.export.folder import Draft
 from ftjobs.backends.local.export.gotemplate import Pieces, pieces_of
@@ -71,7 +71,8 @@ def _lines(
     for stop in stops:
         yield f"PARAMETER stop {_value(stop)}"
     if licence:
-        yield f'LICENSE """{licence.name or licence.id}"""'
+        named = card.line(licence.name or licence.id).replace('"', "'")  # somebody else's words
+        yield f'LICENSE """{named}"""'
 
 
 def _value(text: str) -> str:

@@ -166,7 +166,7 @@ def test_what_cannot_be_translated_is_refused(template: str, reason: str) -> Non
         pieces_of(Tokenizer(template)).to_go()
 
 
-@pytest.mark.parametrize("text", ["{{ x", "a }}", 'b """ c'])
+@pytest.mark.parametrize("text", ["{{ x", "a }}", 'b """ c', "{"])
 def test_texts_that_are_syntax_of_go_are_refused(text: str) -> None:
     pieces = Pieces(text, {"user": ("", "")}, "")
     with pytest.raises(ValueError, match="syntax"):
