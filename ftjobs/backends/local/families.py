@@ -65,7 +65,7 @@ def family(folder: Path) -> Family:
         return "encoder-decoder"
     if config.get("is_decoder"):  # a BERT that was made to write
         return "decoder"
-    masked = any("ForMaskedLM" in str(name) for name in config.get("architectures") or ())
+    masked = "ForMaskedLM" in str(config.get("architectures"))
     return "classifier" if masked or kind in _ENCODERS else "decoder"
 
 
@@ -73,7 +73,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     """What config.json says.  ModelError if it cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / 'config.json'} cannot be read: {error}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.json'} is not a model's configuration")
@@ -100,7 +100,8 @@ def context_length(folder: Path) -> int:
     except Exception as error:  # noqa: BLE001 — broken files raise anything at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"{folder / 'config.json'} cannot be used: {reason}") from None
-    text = config | (config.get("text_config") or {})
+    inner = config.get("text_config")
+    text = config | (inner if isinstance(inner, dict) else {})
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
     found = next((text[name] for name in names if _is_length(text, name)), UNBOUNDED)
     padding = text.get("pad_token_id")

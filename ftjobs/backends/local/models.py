@@ -164,7 +164,8 @@ def load_model(
 ) -> Any:
     """The base model's weights, frozen, in evaluation mode, without dropout of its own.
 
-    An encoder is loaded as a classifier of `labels`; the head that it lacks is drawn by `seed`.
+    An encoder is loaded as a classifier of `labels`, and the head that it lacks is drawn by
+    `seed`; without labels, it has to be a classifier already.
 
     Raises:
         ModelError: the weights cannot be read, or the architecture is of no family.
@@ -191,7 +192,13 @@ def load_model(
     missing = {*found["missing_keys"], *found["mismatched_keys"]}
     if kind == "classifier":
         heads = prepare_heads(model)
-        missing = {key for key in missing if not heads & set(str(key).split("."))}
+        others = {key for key in missing if not heads & set(str(key).split("."))}
+        if missing != others and not labels:
+            raise ModelError(
+                f"{folder.name} is an encoder without answers of its own",
+                hint="Train it first, then name the fine-tuned model.",
+            )
+        missing = others
     if missing:
         # transformers would fill them with random numbers and say so in a warning.
         raise ModelError(f"the weights in {folder} are not whole: {len(missing)} tensors missing")
@@ -251,7 +258,7 @@ def stop_ids(tokenizer: Any, folder: Path) -> frozenset[int]:
     A classifier's answers have none.
 
     Raises:
-        ModelError: a model that writes has none either.
+        ModelError: a model that writes has none, or the file cannot be read.
     """
     if tokenizer.eos_token_id is None:
         if family(folder) == "classifier":
@@ -260,8 +267,12 @@ def stop_ids(tokenizer: Any, folder: Path) -> frozenset[int]:
     found = {int(tokenizer.eos_token_id)}
     path = folder / "generation_config.json"
     if path.is_file():
-        listed = json.loads(path.read_text("utf-8")).get("eos_token_id") or []
-        found |= set(listed if isinstance(listed, list) else [listed])
+        try:
+            listed = json.loads(path.read_text("utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise ModelError(f"{path} cannot be read: {_line(error)}") from None
+        ids = listed if isinstance(listed, list) else [listed]
+        found |= {each for each in ids if isinstance(each, int) and 0 <= each < len(tokenizer)}
     return frozenset(found)
 
 

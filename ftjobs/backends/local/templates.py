@@ -123,9 +123,13 @@ def _bounded(task: Callable[[], str]) -> str:
     except IndexError:
         worker = _Worker()
     future = worker.start(task)
-    wait([future], SECONDS)
+    try:
+        wait([future], SECONDS)
+    finally:  # Ctrl-C comes here too
+        if future.done():
+            _idle.append(worker)
+        else:
+            worker.stop()
     if not future.done():
-        worker.stop()
         raise TimeoutError
-    _idle.append(worker)
     return future.result()

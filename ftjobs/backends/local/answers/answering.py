@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     """What answers: `Engine` for decoders, `Seq2Seq`, which is one, for encoder-decoders."""
 
 Refusal = BackendError | ConfigError
-Place = tuple[Path, str]
-"""Folder and dtype of a base model: what is kept in memory once."""
+Place = tuple[Path, str, str]
+"""Folder, dtype and fingerprint of a base model: what is kept in memory once."""
 
 
 class Answering:
@@ -156,13 +156,19 @@ class Answering:
                 hint="Put the old files back, or train again on the new ones.",
             )
         dtype = stored.get("recipe", {}).get("dtype")
-        return (found.folder, dtype or models.pick_dtype(models.pick_device())), adapter
+        dtype = dtype or models.pick_dtype(models.pick_device())
+        return (found.folder, dtype, found.fingerprint), adapter
 
     def _engine(self, place: Place) -> Answers:
-        """The base model of this folder and dtype, in memory."""
+        """The base model of this folder and dtype, in memory.
+
+        One whose files have changed since it was loaded is forgotten.
+        """
         with self._loading:
             if place not in self._engines:
-                self._engines[place] = _open(*place)
+                for old in [each for each in self._engines if each[:2] == place[:2]]:
+                    del self._engines[old]
+                self._engines[place] = _open(*place[:2])
             return self._engines[place]
 
 

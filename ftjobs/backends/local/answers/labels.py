@@ -142,7 +142,8 @@ class Labels:
             context_length(self.folder),
             labels=labels,
         )
-        model = load_model(self.folder, dtype=self.dtype, device=self.device, labels=labels)
+        heads = labels if adapter else ()  # an encoder of its own answers has its head
+        model = load_model(self.folder, dtype=self.dtype, device=self.device, labels=heads)
         if adapter:
             model = _adapted(model, adapter)
         return Choosing(model.eval(), renderer, labels)

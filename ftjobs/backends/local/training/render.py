@@ -13,6 +13,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ftjobs.backends.local.templates import render_text, template_messages
@@ -234,14 +235,20 @@ class Renderer:
 
     def _refuse_reserved(self, messages: list[dict[str, Any]], tools: Any = None) -> None:
         """Text that spells a special token would be read as that token."""
-        reserved = set(self.tokenizer.all_special_tokens)
         for part in (*messages, *(tools or ())):
             text = json.dumps(part, ensure_ascii=False, default=str)
-            if any(token in text for token in reserved):
-                raise ValueError(
-                    "a message or tool holds one of the model's reserved tokens "
-                    f"({', '.join(sorted(reserved))})"
-                )
+            for spelled, token in self._reserved.items():
+                if spelled in text:
+                    raise ValueError(
+                        f"a message or tool holds {token}, one of the model's reserved tokens"
+                    )
+
+    @cached_property
+    def _reserved(self) -> dict[str, str]:
+        """Special tokens by how JSON spells them, the unnamed ones (Llama 3's) among them."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        tokens = {*self.tokenizer.all_special_tokens, *(str(t) for t in added if t.special)}
+        return {json.dumps(token, ensure_ascii=False)[1:-1]: token for token in sorted(tokens)}
 
     def _encode(self, text: str) -> list[int]:
         # Templates write the start token themselves; adding another one is the double-BOS fault.

@@ -12,6 +12,7 @@ import pytest
 
 from ftjobs.backends.base import Request
 from ftjobs.backends.local import families, models, templates
+from ftjobs.backends.local.answers.labels import Labels
 from ftjobs.backends.local.backend import LocalBackend
 from ftjobs.backends.local.training.pairs import closed_set, renderer_for
 from ftjobs.errors import InvalidRequestError, ModelError, TrainingError, UnsupportedError
@@ -57,6 +58,7 @@ def renderer(folder: Path, **settings: Any) -> Any:
         ({"model_type": "bert", "architectures": ["BertForPreTraining"]}, "classifier"),
         ({"model_type": "xlm-roberta"}, "classifier"),
         ({"model_type": "new", "architectures": ["NewForMaskedLM"]}, "classifier"),
+        ({"model_type": "new", "architectures": 5}, "decoder"),
     ],
 )
 def test_a_family_is_told_from_the_configuration(
@@ -66,7 +68,7 @@ def test_a_family_is_told_from_the_configuration(
     assert models.family(tmp_path) == wanted
 
 
-@pytest.mark.parametrize("text", ["{", "[]", ""])
+@pytest.mark.parametrize("text", ["{", "[]", "", "[" * 100_000])
 def test_a_broken_configuration_is_a_models_fault(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text, "utf-8")
     with pytest.raises(ModelError, match=r"config\.json"):
@@ -78,6 +80,7 @@ def test_a_broken_configuration_is_a_models_fault(text: str, tmp_path: Path) -> 
     [
         ({"model_type": "gpt2", "n_positions": 128}, 128),
         ({"model_type": "llama", "max_position_embeddings": 256}, 256),
+        ({"model_type": "llama", "max_position_embeddings": 256, "text_config": 5}, 256),
         ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
         ({"model_type": "bert", "max_position_embeddings": 64}, 64),
         ({"model_type": "t5", "n_positions": 512}, families.UNBOUNDED),
@@ -292,3 +295,69 @@ def test_weights_that_are_not_whole_are_refused_but_for_the_head(
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="not whole: 1 tensors missing"):
         models.load_model(tmp_path, dtype="float32", device="cpu", labels=("a", "b"))
+
+
+@pytest.mark.parametrize("lacks", ["head", "labels"])
+def test_a_head_that_the_weights_lack_answers_nobody(
+    lacks: str, model: Builder, tmp_path: Path
+) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(model("BERT"))
+    config.id2label = {0: "bad", 1: "good"}
+    classifier = AutoModelForSequenceClassification.from_config(config)
+    classifier.save_pretrained(tmp_path)
+    models.load_model(tmp_path, dtype="float32", device="cpu")
+    said = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    if lacks == "head":
+        build.save_bert(tmp_path)
+    else:
+        said["id2label"] |= {"2": "so-so"}
+        said["label2id"] = {name: int(key) for key, name in said["id2label"].items()}
+    (tmp_path / "config.json").write_text(json.dumps(said), "utf-8")
+    labels = Labels(tmp_path, dtype="float32", device="cpu")
+    if lacks == "labels":
+        models.load_tokenizer(model("BERT")).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"without answers of its own|cannot be loaded"):
+        labels.question([{"role": "user", "content": "the cat"}], Sampling())
+
+
+@pytest.mark.parametrize("text", ["nope", "[]"])
+def test_a_broken_generation_config_is_a_models_fault(text: str, tmp_path: Path) -> None:
+    tiny.save_tokenizer(tmp_path)
+    (tmp_path / "generation_config.json").write_text(text, "utf-8")
+    with pytest.raises(ModelError, match=r"generation_config\.json cannot be read"):
+        models.stop_ids(models.load_tokenizer(tmp_path), tmp_path)
+
+
+def test_only_tokens_can_end_an_answer(tmp_path: Path) -> None:
+    tiny.save_tokenizer(tmp_path)
+    listed = {"eos_token_id": [3, None, "x", 99_999, -1]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(listed), "utf-8")
+    tokenizer = models.load_tokenizer(tmp_path)
+    assert models.stop_ids(tokenizer, tmp_path) == {3, tokenizer.eos_token_id}
+
+
+def test_ctrl_c_stops_a_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(templates, "wait", interrupted)
+    tiny.save_tokenizer(tmp_path, ENDLESS)
+    tokenizer = models.load_tokenizer(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        templates.render_text(tokenizer, [{"role": "user", "content": "a"}], prompt=True)
+    _until_no_thread_renders()
+
+
+@pytest.mark.parametrize("token", ["<|eot_id|>", '<|"|>'])
+def test_a_special_token_without_a_name_is_reserved_too(token: str, tmp_path: Path) -> None:
+    from tokenizers import AddedToken
+
+    tiny.save_tokenizer(tmp_path)
+    tokenizer = models.load_tokenizer(tmp_path)
+    tokenizer.add_tokens([AddedToken(token, special=True), AddedToken("<think>")])
+    own = renderer_for("decoder", tokenizer, frozenset({257}), 512)
+    own.prompt([{"role": "user", "content": "a <think> b"}])
+    with pytest.raises(ValueError, match="one of the model's reserved tokens"):
+        own.prompt([{"role": "user", "content": f"a {token} b"}])

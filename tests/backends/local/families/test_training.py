@@ -195,3 +195,23 @@ def test_a_tuned_model_is_not_asked_over_a_base_that_has_changed(
     assert "Put the old files back" in str(caught.value)
     (base / "config.json").write_text(config, "utf-8")
     ask(backend, tuned, "What is 1 ?")
+
+
+def test_a_base_that_changes_under_a_server_is_loaded_anew(
+    model: Builder, backend: LocalBackend, tmp_path: Path
+) -> None:
+    import shutil
+
+    from transformers import AutoModelForCausalLM
+
+    base = Path(shutil.copytree(model("Llama"), tmp_path / "copy"))
+    before = ask(backend, str(base), "What is 1 ?")
+    other = AutoModelForCausalLM.from_pretrained(base)
+    other.config.rms_norm_eps = 1e-3
+    other.lm_head.weight.data = other.lm_head.weight.data.flip(0)
+    other.save_pretrained(base)
+    after = ask(backend, str(base), "What is 1 ?")
+    assert after != before
+    fresh = LocalBackend(backend.settings)
+    assert after == ask(fresh, str(base), "What is 1 ?")
+    assert len(backend._answering._engines) == 1
