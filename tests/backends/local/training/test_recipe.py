@@ -184,7 +184,7 @@ def test_the_reason_names_what_changes_the_rate() -> None:
     asked = Hyperparameters(learning_rate_multiplier=2)
     assert "times learning_rate_multiplier 2" in explain(asked, FACTS, recipe(**asked.given()))[2]
     dpo = resolve(Hyperparameters(), FACTS, MACHINE, seed=3, method="dpo")
-    assert "times 0.1 for DPO" in explain(Hyperparameters(), FACTS, dpo)[2]
+    assert "times 0.04 for DPO" in explain(Hyperparameters(), FACTS, dpo)[2]
 
 
 def test_a_rule_of_another_version_explains_nothing() -> None:
