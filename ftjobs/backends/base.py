@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +30,9 @@ from ftjobs.schema import (
     Model,
     Sampling,
 )
+
+if TYPE_CHECKING:
+    from ftjobs.data.stats import Statistics
 
 Tools = Sequence[Mapping[str, Any]]
 """Functions that a model may call, as the wire's `tools` describes them."""
@@ -318,6 +321,65 @@ class Hosted(Protocol):
     @property
     def profile(self) -> Profile:
         """What is particular to the service."""
+        ...
+
+
+FULL = 0.85
+"""The share of the free memory up to which a job surely fits, as far off as a forecast may be."""
+
+
+class Fit(BaseModel):
+    """The memory and time that a job is foretold to take on a device.
+
+    Attributes:
+        device: where it would run, such as "2 cores".
+        dtype: of the frozen weights.
+        bytes: of memory at the peak, of which `parts` names the parts.
+        free_bytes: what programs can have now; None where it is not known.
+        total_bytes: all that there is.
+        longest: tokens of the longest example.
+        tokens_at_once: the most that are computed at once.
+        tokens: that are read in all epochs.
+        tokens_per_second: how fast; None where nothing says it.
+        source: what says it.
+        seconds: that the job takes, without waiting for others.
+        advice: changes, each of which would make a job fit that hardly does.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str
+    dtype: str
+    bytes: int
+    parts: Mapping[str, int]
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    longest: int
+    tokens_at_once: int
+    tokens: int
+    tokens_per_second: float | None = None
+    source: str = ""
+    seconds: float | None = None
+    advice: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Of the free memory; 0 where that is not known."""
+        return self.bytes / max(1, self.free_bytes) if self.free_bytes is not None else 0.0
+
+
+@runtime_checkable
+class Foretells(Protocol):
+    """A backend that runs jobs on a machine which it can look at."""
+
+    def foretell(
+        self, spec: JobSpec, train: Statistics, valid: Statistics | None = None
+    ) -> Fit | None:
+        """Memory and time of a job; None where the base model is not there to be looked at.
+
+        The statistics are those of its files, made with a counter.  Raises ModelError where the
+        base model's files cannot be read, TrainingError where the settings leave nothing to do.
+        """
         ...
 
 

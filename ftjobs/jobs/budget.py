@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from ftjobs.backends.base import Prices, Trainer
-from ftjobs.data.cost import Cost, Price, dollars, estimate_cost, price_of, shipped
+from ftjobs.data.cost import Cost, Price, auto_epochs, dollars, estimate_cost, price_of, shipped
 from ftjobs.data.stats import Statistics, statistics
 from ftjobs.data.tokens import HOSTED, EstimatedCounter, TokenCounter, counter_for, family
-from ftjobs.errors import BackendError, ConfigError, CostError
+from ftjobs.errors import BackendError, ConfigError, CostError, TrainingError
 from ftjobs.schema import JobSpec
 
 __all__ = ["Estimate", "Planned", "bound", "check_budget", "counter_of", "estimate"]
@@ -23,6 +24,9 @@ __all__ = ["Estimate", "Planned", "bound", "check_budget", "counter_of", "estima
 KNOWN_TOKENIZER, UNKNOWN_TOKENIZER = 2.0, 4.0
 """How many times its estimate a text's tokens may be, by what `ftjobs.data.estimate` measured:
 random letters in a vocabulary that it was fitted to, and rare scripts in a small one."""
+
+
+_NOTHING: Mapping[str, Statistics] = MappingProxyType({})
 
 
 class Planned(Protocol):
@@ -71,6 +75,7 @@ def estimate(
     files: Mapping[str, Planned],
     *,
     prices: Mapping[str, Price] | None = None,
+    counted: Mapping[str, Statistics] = _NOTHING,
 ) -> Estimate:
     """What a job is expected to cost, and the most that it can; one pass over each billed file.
 
@@ -83,11 +88,12 @@ def estimate(
         spec: the job; the ids of its files do not matter.
         files: what it would train and validate on, by the spec's field.
         prices: by model (`ftjobs.data.cost.load_prices`); None takes those that ship with ftjobs.
+        counted: the statistics of files whose tokens were counted already, by the spec's field.
 
     Raises:
         ConfigError: a file cannot be read.
     """
-    ours = _from_here(backend, spec, files, prices)
+    ours = _from_here(backend, spec, files, prices, counted)
     said = None if ours.local else _said(backend, spec, files)
     if said is None:
         return ours
@@ -100,12 +106,16 @@ def _from_here(
     spec: JobSpec,
     files: Mapping[str, Planned],
     prices: Mapping[str, Price] | None,
+    counted: Mapping[str, Statistics],
 ) -> Estimate:
     """The estimate from the files and the prices that are on this machine."""
     local = backend.name == "local"
     known = {} if local else _prices_at(backend.name, prices)
-    counter = counter_of(backend, spec.model)
-    billed = [(file, statistics(file.path, counter)) for file in _billed(files, known, spec.model)]
+    counter = counter_of(backend, spec)
+    billed = [
+        (files[field], counted.get(field) or statistics(files[field].path, counter))
+        for field in _billed(files, known, spec.model)
+    ]
     epochs, given = _epochs(spec, files["training_file"], local=local)
     (_, found), *validation = billed
     cost = estimate_cost(
@@ -122,11 +132,11 @@ def _from_here(
     return bounded.model_copy(update={"epochs_given": given, "counting": counting})
 
 
-def _billed(files: Mapping[str, Planned], prices: Mapping[str, Price], model: str) -> list[Planned]:
+def _billed(files: Mapping[str, Planned], prices: Mapping[str, Price], model: str) -> list[str]:
     """The files whose tokens cost money: the training file, and validation where it is billed."""
     price = price_of(model, prices)
     fields = ["training_file", "validation_file"] if price and price.validation else []
-    return [files[field] for field in fields or ["training_file"] if field in files]
+    return [field for field in fields or ["training_file"] if field in files]
 
 
 def _said(backend: Trainer, spec: JobSpec, files: Mapping[str, Planned]) -> float | None:
@@ -182,18 +192,18 @@ def _most(cost: Cost) -> float | None:
     return cost.most_usd if isinstance(cost, Estimate) else cost.usd
 
 
-def counter_of(backend: Trainer, model: str) -> TokenCounter:
-    """The exact counter of a model's tokens if this machine has it, else an estimate."""
+def counter_of(backend: Trainer, spec: JobSpec) -> TokenCounter:
+    """The exact counter of a job's tokens if this machine has it, else an estimate."""
     if backend.name != "local":
-        return counter_for(model)
+        return counter_for(spec.model)
     from ftjobs.backends.local.backend import LocalBackend
     from ftjobs.backends.local.training import tokens
 
     if not isinstance(backend, LocalBackend):
-        return counter_for(model)
+        return counter_for(spec.model)
     try:
-        return tokens.counter_for(model, backend.settings.cache)
-    except ConfigError as error:
+        return tokens.counter_for(spec.model, backend.settings.cache, spec.hyperparameters)
+    except (ConfigError, TrainingError) as error:
         return EstimatedCounter(note=error.message)
 
 
@@ -214,9 +224,9 @@ def _epochs(spec: JobSpec, train: Planned, *, local: bool) -> tuple[int, bool]:
     if isinstance(chosen, int):
         return chosen, True
     if local:
-        from ftjobs.backends.local.training.tokens import auto_epochs
-    else:
-        from ftjobs.data.cost import auto_epochs
+        from ftjobs.backends.local.training import tokens
+
+        return tokens.auto_epochs(max(1, train.examples), spec.hyperparameters), False
     return auto_epochs(max(1, train.examples)), False
 
 

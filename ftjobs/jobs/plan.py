@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ftjobs.backends.base import Progress, Trainer, check_supported
+from ftjobs.backends.base import Fit, Progress, Trainer, check_supported
 from ftjobs.backends.retry import PERMANENT, RetryPolicy
 from ftjobs.data import Dataset, read
 from ftjobs.data.cost import Price
@@ -37,6 +37,7 @@ from ftjobs.jobs.budget import Estimate, check_budget, estimate
 from ftjobs.jobs.creation import Creation
 from ftjobs.jobs.fields import build, suggest
 from ftjobs.jobs.files import ensure_file, find_file, sha256_of
+from ftjobs.jobs.fit import counted, foretold
 from ftjobs.jobs.identity import adoptable, ended_in_vain, identity_of, jobs_of, mark
 from ftjobs.jobs.ledger import Ledger
 from ftjobs.jobs.preflight import Note, preflight
@@ -86,6 +87,7 @@ class Plan(BaseModel):
         identity: of the job's content (`ftjobs.jobs.identity`).
         adopt: the id of the job with this content that exists already; it would be taken.
         cost: the estimate; None where it was not asked for, or nothing would be created.
+        fit: the memory and time that it would take; None where the backend does not foretell it.
         max_cost: the most that the job may cost, in US dollars.
         allow_unknown_cost: whether a job of unknown price may start under `max_cost`.
         notes: what to know before it starts.
@@ -101,6 +103,7 @@ class Plan(BaseModel):
     identity: str
     adopt: str | None = None
     cost: Estimate | None = None
+    fit: Fit | None = None
     max_cost: float | None = None
     allow_unknown_cost: bool = False
     notes: tuple[Note, ...] = ()
@@ -138,6 +141,7 @@ def plan_job(
         max_cost: the most that the job may cost, in US dollars.
         allow_unknown_cost: let a job of unknown price start all the same.
         priced: whether to estimate the cost, which counts tokens; `max_cost` asks for it too.
+            A local job's small files are counted in any case, to see whether it fits.
         prices: by model (`ftjobs.data.cost.load_prices`); None takes those that ship with ftjobs.
         again: another job, even where one with this content exists.  If that was interrupted, the
             ledger knows, and the other job is made once.
@@ -180,13 +184,19 @@ def plan_job(
     if existing is not None:
         return plan
     priced = priced or max_cost is not None
+    found = counted(backend, spec, files, thorough=priced)
+    fit, trouble = foretold(backend, spec, found)
     return plan.model_copy(
         update={
             "notes": (
                 *chain.from_iterable(map(_warnings, datasets.values())),
                 *preflight(backend, spec, files, today=dt.datetime.now(dt.UTC).date()),
+                *trouble,
             ),
-            "cost": estimate(backend, spec, files, prices=prices) if priced else None,
+            "cost": estimate(backend, spec, files, prices=prices, counted=found)
+            if priced
+            else None,
+            "fit": fit,
         }
     )
 

@@ -24,7 +24,7 @@ from ftjobs.data.stats import lines_in
 from ftjobs.data.tokens import TokenCounter, inspector
 from ftjobs.errors import AuthError, BackendError, ConfigError
 from ftjobs.jobs.budget import Planned, counter_of
-from ftjobs.schema import JobSpec, Model
+from ftjobs.schema import Hyperparameters, JobSpec, Model
 
 __all__ = ["Note", "preflight"]
 
@@ -39,6 +39,10 @@ ROOM = 2**30
 
 CLOSE = "FT905"
 """The finding that an example fits, but only just: no reason to stop."""
+
+
+REFUSED = "FT906"
+"""The finding that an example cannot be trained, which says itself why."""
 
 
 class Note(BaseModel):
@@ -71,9 +75,9 @@ def preflight(
     here = backend.name == "local"
     notes = [*_settings(backend, spec), *_sizes(backend, files), *_sameness(files)]
     notes += _machine(backend, spec, files) if here else _service(backend, spec, today)
-    counter = counter_of(backend, spec.model)
+    counter = counter_of(backend, spec)
     for file in files.values():
-        notes += _lengths(file, counter)
+        notes += _lengths(file, counter, spec.hyperparameters)
     return tuple(notes)
 
 
@@ -240,8 +244,8 @@ def _room(home: Path, needed: int) -> Iterator[Note]:
         )
 
 
-def _lengths(file: Planned, counter: TokenCounter) -> Iterator[Note]:
-    """Examples that are longer than the model reads, by kind.
+def _lengths(file: Planned, counter: TokenCounter, settings: Hyperparameters) -> Iterator[Note]:
+    """Examples that are longer than the model reads, or than the job may, by kind.
 
     A token has at least one byte, so that only lines with more bytes than that are counted.
     """
@@ -249,18 +253,21 @@ def _lengths(file: Planned, counter: TokenCounter) -> Iterator[Note]:
         return
     look = inspector(counter)
     fits = counter.context if counter.exact else int(counter.context * MARGIN)
-    lines: dict[str, list[int]] = {}
+    fits = min(fits, settings.max_prompt_length or fits, settings.max_completion_length or fits)
+    lines: dict[str, list[tuple[int, str]]] = {}
     for number, line in lines_in(file.path):
-        for code in {found.code for found in look(line)} if len(line) > fits else ():
-            lines.setdefault(code, []).append(number)
+        said = {found.code: found.message for found in look(line)} if len(line) > fits else {}
+        for code, message in said.items():
+            lines.setdefault(code, []).append((number, message))
     for code in sorted(lines.keys() - {CLOSE}):
         yield _too_long(file.path, RULES[code], lines[code])
 
 
-def _too_long(path: Path, rule: Rule, lines: list[int]) -> Note:
-    first, more = lines[0], len(lines) - 1
+def _too_long(path: Path, rule: Rule, lines: list[tuple[int, str]]) -> Note:
+    (first, message), more = lines[0], len(lines) - 1
+    what = message if rule.code == REFUSED else rule.title
     return Note(
         level=rule.severity,
-        text=f"{path}:{first}: {rule.title}" + (f"; so are {more:,} more examples" if more else ""),
+        text=f"{path}:{first}: {what}" + (f"; so are {more:,} more examples" if more else ""),
         hint=rule.fix,
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ftjobs.backends.base import Fit
 from ftjobs.data.cost import Price, dollars
 from ftjobs.jobs.budget import Estimate, bound
+from ftjobs.jobs.fit import gigabytes
 from ftjobs.jobs.plan import Plan, PlannedFile
 from ftjobs.jobs.preflight import Note
 from ftjobs.reports.cells import clean, wrap
@@ -16,6 +18,7 @@ __all__ = ["text"]
 def text(plan: Plan, *, width: int = 100) -> str:
     """What a submission would do, and what it would cost, in lines of about `width` columns."""
     facts = [*_job(plan), *_files(plan), *_money(plan)]
+    facts += [("needs", fit_in_words(plan.fit))] if plan.fit else []
     return "\n".join(
         [
             f"Plan for {_line(plan.backend)}",
@@ -50,6 +53,25 @@ def cost_in_words(cost: Estimate, max_cost: float | None = None) -> str:
     if cost.margin == 1.0:
         return f"{dollars(cost.usd)}{limit}"
     return f"{dollars(cost.usd)} expected, {bound(cost.most_usd)} at most{limit}"
+
+
+def fit_in_words(fit: Fit) -> str:
+    """The memory and time that a job takes, and where."""
+    memory = f"about {gigabytes(fit.bytes)}"
+    if fit.free_bytes is not None:
+        memory += f" of {gigabytes(fit.free_bytes)} that are free"
+    place = f"on {fit.device} in {fit.dtype}"
+    if fit.seconds is None:
+        return f"{memory}, {place}; once ftjobs doctor has run, the time is known too"
+    return f"{memory}, about {duration(fit.seconds)} {place} (by {fit.source})"
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in the unit that suits it."""
+    for size, unit, digits in ((86_400, "days", 1), (3_600, "h", 1), (60, "min", 0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 # --- the parts ----------------------------------------------------------------------------------

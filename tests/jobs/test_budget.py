@@ -189,7 +189,7 @@ def test_ones_own_machine_costs_no_money(train: PlannedFile, tmp_path: Path) -> 
     cost = estimate(local, spec("smollm2-135m"), {"training_file": train})
     assert (cost.local, cost.usd, cost.most_usd, cost.price) == (True, 0.0, 0.0, None)
     check_budget(cost, 0.0)
-    counter = counter_of(local, "smollm2-135m")
+    counter = counter_of(local, spec("smollm2-135m"))
     assert isinstance(counter, EstimatedCounter)
     assert counter.note  # says why it is none
 

@@ -11,10 +11,12 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftjobs import data
 from ftjobs.backends.base import (
     Exported,
+    Fit,
     Form,
     Likelihood,
     Progress,
@@ -52,6 +54,9 @@ from ftjobs.schema import (
     Model,
     Sampling,
 )
+
+if TYPE_CHECKING:
+    from ftjobs.data.stats import Statistics
 
 _NEEDS = ("torch", "transformers", "peft", "safetensors")
 _VALIDATING = (
@@ -354,6 +359,14 @@ class LocalBackend:
 
     # --- health ------------------------------------------------------------------------------
 
+    def foretell(
+        self, spec: JobSpec, train: Statistics, valid: Statistics | None = None
+    ) -> Fit | None:
+        """The memory and time that a job would take here; see `base.Foretells`."""
+        from ftjobs.backends.local.fit.forecast import foretell
+
+        return foretell(self.settings, self.store, spec, train, valid)
+
     def doctor(self) -> list[tuple[str, bool | None, str]]:
         """What was looked at, whether it is well (None: nothing wrong, nothing there), and how."""
         missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
@@ -369,6 +382,7 @@ class LocalBackend:
                 f"missing: {', '.join(missing)}" if missing else "installed",
             ),
             ("device", None if missing else True, "" if missing else models.device_line()),
+            *([] if missing else self._room()),
             (
                 "worker",
                 alive or None,
@@ -382,6 +396,12 @@ class LocalBackend:
                 else f"not prepared yet: ftjobs models pull {models.DEFAULT_MODEL}",
             ),
         ]
+
+    def _room(self) -> list[tuple[str, bool | None, str]]:
+        """What the device has for jobs; measures it if it was not yet."""
+        from ftjobs.backends.local.fit.size import survey
+
+        return [(name, True, text) for name, text in survey(self.settings, self.store)]
 
 
 def _check_method(spec: JobSpec) -> None:

@@ -59,6 +59,7 @@ def _headline(plan: Plan) -> str:
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     from ftjobs.data.cost import dollars  # here: it brings the whole checker along
+    from ftjobs.reports.plan import fit_in_words  # as well
 
     spec = plan.spec
     yield "Backend", plan.backend
@@ -70,6 +71,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "Seed", "" if spec.seed is None else str(spec.seed)
     yield "Cost estimate", "" if plan.cost is None else money(plan.cost)
     yield "Cost limit", "" if plan.max_cost is None else dollars(plan.max_cost)
+    yield "Needs", "" if plan.fit is None else fit_in_words(plan.fit)
     yield "Identity", plan.identity
 
 

@@ -15,6 +15,10 @@ from ftjobs.data.tokens import Count, measure
 from ftjobs.errors import ConfigError, ModelError
 from ftjobs.schema import Example, Hyperparameters
 
+AUTOMATIC = Hyperparameters()
+_MASKS = ("train_on_inputs", "max_prompt_length", "max_completion_length")
+"""Settings that decide which tokens are trained, and how many there may be."""
+
 
 class Span(NamedTuple):
     """A stretch of rendered text, its tokens, whether they are trained, and beyond the context."""
@@ -60,12 +64,13 @@ class LocalCounter:
         return Span(str(text), len(ids), trained, beyond)
 
 
-def counter_for(model: str, cache: Path) -> LocalCounter:
-    """The counter of a base model that is on this machine.
+def counter_for(model: str, cache: Path, settings: Hyperparameters = AUTOMATIC) -> LocalCounter:
+    """The counter of a base model that is on this machine, for a job with these settings.
 
     Raises:
         ModelError: it is not, or its tokenizer cannot be used.
         ConfigError: transformers is not installed.
+        TrainingError: its family cannot do what the settings ask.
     """
     try:
         ready = models.is_name(model) and models.is_ready(model, cache)
@@ -76,18 +81,24 @@ def counter_for(model: str, cache: Path) -> LocalCounter:
             )
         base = models.prepare(model, cache)
         with models.quietly():
-            tokenizer = models.load_tokenizer(base.folder)
+            tokenizer = models.load_tokenizer(base.folder, settings.chat_template)
     except ImportError as error:
         raise ConfigError(
             f"counting for {model} needs {error.name}", hint="pip install 'ftjobs[local]'"
         ) from None
-    stops = models.stop_ids(tokenizer, base.folder)
-    renderer = renderer_for(models.family(base.folder), tokenizer, stops, sys.maxsize)
-    return LocalCounter(base.short, renderer, models.context_length(base.folder))
+    stops, given = models.stop_ids(tokenizer, base.folder), settings.given()
+    masks = {name: given[name] for name in _MASKS if name in given}
+    renderer = renderer_for(models.family(base.folder), tokenizer, stops, sys.maxsize, **masks)
+    limit = models.context_length(base.folder)
+    return LocalCounter(base.short, renderer, min(limit, settings.context_length or limit))
 
 
-def auto_epochs(examples: int) -> int:
-    """How many epochs a local job makes of so many examples if it is not told."""
+def auto_epochs(examples: int, settings: Hyperparameters = AUTOMATIC) -> int:
+    """How many epochs a local job with these settings makes of so many examples, if it is not told.
+
+    Those that `validation_split` holds out count as the others: it changes little.
+    """
     facts = Facts(examples, 0, hidden_size=1, family="", adapter_parameters_per_rank=1)
     machine = Machine(dtype="float32", device="cpu", threads=1)
-    return resolve(Hyperparameters(), facts, machine, seed=0).n_epochs
+    asked = settings.model_copy(update={"drop_last_batch": None, "n_epochs": None})
+    return resolve(asked, facts, machine, seed=0).n_epochs
