@@ -43,6 +43,14 @@ def training(dtypes: Sequence[str] = tuple(LIMITS)) -> None:
             theirs = json.loads(peers.run("trl", "trl_sft.py", *map(str, words)).splitlines()[-1])
             ours.append(_ours(*words))
             _report(dtype, ours, theirs, sum(tokens))
+        _against_unsloth((base.folder, rows, held, BATCH, 1, RATE, "bfloat16"))
+
+
+def _against_unsloth(words: Sequence[object]) -> None:
+    ours = statistics.median(_ours(*words)["seconds"][2:])
+    theirs = json.loads(peers.run("unsloth", "unsloth_sft.py", *map(str, words)).splitlines()[-1])
+    ratio = statistics.median(theirs["seconds"][2:]) / ours
+    print(f"bfloat16 against Unsloth on this CPU: {ratio:.2f} times (limit 1.5)", flush=True)
 
 
 def _report(dtype: str, ours: list[dict[str, Any]], theirs: dict[str, Any], tokens: int) -> None:
@@ -78,7 +86,19 @@ def _write(path: Path, name: str, folder: Path) -> list[int]:
     renderer = Renderer(tokenizer, models.stop_ids(tokenizer, folder), 8192)
     examples = list(data.read(ROOT / "datasets" / "support" / name))[:ROWS]
     rendered = [renderer.example(example) for example in examples]
-    lines = [json.dumps({"ids": row.ids, "supervised": row.supervised}) for row in rendered]
+    lines = [
+        json.dumps(
+            {
+                "ids": row.ids,
+                "supervised": row.supervised,
+                "labels": [
+                    token if learned else -100
+                    for token, learned in zip(row.ids, row.supervised, strict=True)
+                ],
+            }
+        )
+        for row in rendered
+    ]
     path.write_text("\n".join(lines), "utf-8")
     return [len(row.ids) for row in rendered]
 

@@ -31,11 +31,9 @@ class Steps(TrainerCallback):
 
 
 def examples(path):
-    """Token ids and the mask of what is learned, as ftjobs rendered them: equal work."""
+    """Token ids and labels, as ftjobs rendered them: equal work."""
     rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]
-    return Dataset.from_list(
-        [{"input_ids": row["ids"], "completion_mask": row["supervised"]} for row in rows]
-    )
+    return Dataset.from_list([{"input_ids": row["ids"], "labels": row["labels"]} for row in rows])
 
 
 def main():
