@@ -11,12 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-import unsloth  # noqa: F401, I001 — before transformers, which it changes
+# isort: off
+import unsloth  # noqa: F401 — before transformers, which it changes
+
+# isort: on
 import torch
-from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
+
+from datasets import Dataset
 
 
 class Steps(TrainerCallback):
