@@ -10,33 +10,35 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[attr-defined]
 
 
-class Steps(TrainerCallback):
-    def __init__(self):
-        self.began, self.seconds = 0.0, []
+class Steps(TrainerCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.seconds: list[float] = []
 
-    def on_step_begin(self, *_args, **_more):
+    def on_step_begin(self, *_args: Any, **_more: Any) -> None:
         self.began = time.perf_counter()
 
-    def on_step_end(self, *_args, **_more):
+    def on_step_end(self, *_args: Any, **_more: Any) -> None:
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def examples(path):
+def examples(path: str) -> Any:
     """Token ids and labels, as ftjobs rendered them: equal work."""
     rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]
     return Dataset.from_list([{"input_ids": row["ids"], "labels": row["labels"]} for row in rows])
 
 
-def main():
+def main() -> None:
     model, rows, held, batch, epochs, rate, dtype = sys.argv[1:]
     torch.set_num_threads(torch.get_num_threads())
     steps = Steps()

@@ -10,37 +10,39 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 # isort: off
-import unsloth  # noqa: F401 — before transformers, which it changes
+import unsloth  # type: ignore[import-not-found]  # noqa: F401 — before transformers, which it changes
 
 # isort: on
 import torch
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
-from unsloth import FastLanguageModel
+from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
+from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[attr-defined]
 
 
-class Steps(TrainerCallback):
-    def __init__(self):
-        self.began, self.seconds = 0.0, []
+class Steps(TrainerCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.seconds: list[float] = []
 
-    def on_step_begin(self, *_args, **_more):
+    def on_step_begin(self, *_args: Any, **_more: Any) -> None:
         self.began = time.perf_counter()
 
-    def on_step_end(self, *_args, **_more):
+    def on_step_end(self, *_args: Any, **_more: Any) -> None:
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def examples(path):
+def examples(path: str) -> Any:
     """Token ids and labels, as ftjobs rendered them: equal work."""
     rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]
     return Dataset.from_list([{"input_ids": row["ids"], "labels": row["labels"]} for row in rows])
 
 
-def main():
+def main() -> None:
     name, rows, held, batch, epochs, rate, dtype = sys.argv[1:]
     model, tokenizer = FastLanguageModel.from_pretrained(
         name, dtype=getattr(torch, dtype), load_in_4bit=False, max_seq_length=2048

@@ -76,7 +76,7 @@ def test_scores_are_those_of_transformers(kind: str, model: Builder) -> None:
 @pytest.mark.parametrize("kind", ["GPT2", "T5", "BERT"])
 def test_every_adapted_layer_gets_a_gradient_and_the_base_none(kind: str, model: Builder) -> None:
     made = adapted(kind, model).train()
-    (-scorer_for(made, RECIPE).score(examples(kind)).logprobs.sum()).backward()
+    torch.autograd.backward(-scorer_for(made, RECIPE).score(examples(kind)).logprobs.sum())
     for name, parameter in made.named_parameters():
         trained = "lora_" in name or "modules_to_save" in name
         assert parameter.requires_grad == trained, name
