@@ -100,13 +100,28 @@ def context_length(folder: Path) -> int:
     except Exception as error:  # noqa: BLE001 — broken files raise anything at all
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(f"{folder / 'config.json'} cannot be used: {reason}") from None
-    inner = config.get("text_config")
-    text = config | (inner if isinstance(inner, dict) else {})
+    text = _of_text(config)
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
     found = next((text[name] for name in names if _is_length(text, name)), UNBOUNDED)
     padding = text.get("pad_token_id")
     offset = (1 if padding is None else int(padding)) + 1 if kind in _OFFSET else 0
     return int(found) - offset
+
+
+def vocabulary(folder: Path) -> int:
+    """How many tokens the model knows; `UNBOUNDED` where its configuration does not say.
+
+    Raises:
+        ModelError: config.json cannot be read.
+    """
+    text = _of_text(configuration(folder))
+    return int(text["vocab_size"]) if _is_length(text, "vocab_size") else UNBOUNDED
+
+
+def _of_text(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with what it says of the part that reads text, where others see or hear."""
+    inner = config.get("text_config")
+    return config | (inner if isinstance(inner, dict) else {})
 
 
 def _is_length(config: Mapping[str, Any], name: str) -> bool:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ftjobs.backends.local.families import PROMPT, Family
 from ftjobs.backends.local.families import context_length as context_length
 from ftjobs.backends.local.families import family as family
+from ftjobs.backends.local.families import vocabulary as vocabulary
 from ftjobs.backends.local.templates import render_text as render_text
 from ftjobs.errors import ModelError
 

@@ -182,6 +182,7 @@ class JobRun:
             limit,
             asked=asked,
             labels=self.labels,
+            vocabulary=models.vocabulary(self.base.folder),
             **_mask_settings(self.spec.hyperparameters),
         )
         train = self._render(self.renderer, self.spec.training_file)

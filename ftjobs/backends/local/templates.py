@@ -57,7 +57,7 @@ def template_messages(messages: tuple[ChatMessage, ...]) -> Messages:
     """
     try:
         return [_template_message(message) for message in messages]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         reason = str(error).strip() or type(error).__name__
         raise ValueError(f"a message is not of the wire's form: {reason}") from None
 

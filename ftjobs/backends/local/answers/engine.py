@@ -25,7 +25,7 @@ from ftjobs.backends.local.answers.mixing import Mixer, mix
 from ftjobs.backends.local.answers.rows import layers_of
 from ftjobs.backends.local.answers.writer import Writer, at_once, in_steps
 from ftjobs.backends.local.checkpoints import verify
-from ftjobs.backends.local.families import context_length
+from ftjobs.backends.local.families import context_length, vocabulary
 from ftjobs.backends.local.heads import family_of
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
 from ftjobs.backends.local.training.pairs import renderer_for
@@ -279,6 +279,7 @@ class Engine:
                 tokenizer = load_tokenizer(folder)
                 stops = stop_ids(tokenizer, self.folder)
                 kind = family_of(self.model)
-                renderer = renderer_for(kind, tokenizer, stops, self.context_length)
-                self._renderers[folder] = renderer
+                self._renderers[folder] = renderer_for(
+                    kind, tokenizer, stops, self.context_length, vocabulary=vocabulary(self.folder)
+                )
             return self._renderers[folder]

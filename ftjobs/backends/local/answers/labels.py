@@ -19,7 +19,7 @@ from ftjobs.backends.local.answers.asked import Answered
 from ftjobs.backends.local.answers.batch import READ_TOKENS, Found
 from ftjobs.backends.local.answers.draw import require_numbers
 from ftjobs.backends.local.checkpoints import verify
-from ftjobs.backends.local.families import configuration, context_length
+from ftjobs.backends.local.families import configuration, context_length, vocabulary
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
 from ftjobs.backends.local.training.batches import micro_batches
 from ftjobs.backends.local.training.classifier import choose
@@ -141,6 +141,7 @@ class Labels:
             stop_ids(tokenizer, self.folder),
             context_length(self.folder),
             labels=labels,
+            vocabulary=vocabulary(self.folder),
         )
         heads = labels if adapter else ()  # an encoder of its own answers has its head
         model = load_model(self.folder, dtype=self.dtype, device=self.device, labels=heads)

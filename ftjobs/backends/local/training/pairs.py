@@ -30,7 +30,7 @@ class PairRenderer(Renderer):
         text = self._prompt_text(messages, tools)
         if not text.strip():
             raise ValueError("the chat template makes no text of this prompt")
-        ids = _ids(self.tokenizer, text=text)
+        ids = self._framed(text=text)
         if len(ids) > self.side:
             raise ValueError(
                 f"the prompt has {len(ids):,} tokens and the model takes {self.side:,}"
@@ -48,12 +48,22 @@ class PairRenderer(Renderer):
         return prompt + answer, [False] * len(prompt) + [True] * len(answer)
 
     def _answer_ids(self, message: dict[str, Any]) -> list[int]:
-        ids = _ids(self.tokenizer, text_target=message["content"])
+        ids = self._framed(text_target=message["content"])
         if not ids or ids[-1] not in self.stops:
             ids.append(int(self.tokenizer.eos_token_id))
         if len(ids) > self.side:
             raise ValueError(f"the answer has {len(ids):,} tokens, the model takes {self.side:,}")
         self._verify(ids, message)
+        return ids
+
+    def _framed(self, **text: str) -> list[int]:
+        """Token ids with what the tokenizer puts around a text, as T5's end or BERT's [CLS]."""
+        try:
+            given = self.tokenizer(**text, add_special_tokens=True, verbose=False)
+        except TypeError:  # half of a surrogate pair
+            raise ValueError("the text is not valid Unicode") from None
+        ids = list(given["input_ids"])
+        self._require_known(ids)
         return ids
 
 
@@ -157,11 +167,3 @@ def _require_last_turn(example: Example) -> None:
             "this family of models gives one answer: only the last turn can be trained "
             '(set "weight": 0 on earlier ones)'
         )
-
-
-def _ids(tokenizer: Any, **text: str) -> list[int]:
-    """Token ids with what the tokenizer puts around a text, such as T5's end or BERT's [CLS]."""
-    try:
-        return list(tokenizer(**text, add_special_tokens=True, verbose=False)["input_ids"])
-    except TypeError:  # half of a surrogate pair
-        raise ValueError("the text is not valid Unicode") from None

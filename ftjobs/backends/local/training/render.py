@@ -62,6 +62,7 @@ class Renderer:
     `stops` are the token ids that end an answer; lengths are in tokens, that of an answer with its
     stop token.  A prompt is all that comes before a trained answer.  With `train_on_inputs` every
     token is supervised but the first, which nothing predicts, and answers of weight 0.
+    `vocabulary` is how many tokens the model has, which may be fewer than its tokenizer.
     """
 
     tokenizer: Any
@@ -70,6 +71,7 @@ class Renderer:
     train_on_inputs: bool = False
     max_prompt_length: int | None = None
     max_completion_length: int | None = None
+    vocabulary: int | None = None
 
     def prompt(self, messages: list[dict[str, Any]], tools: Any = None) -> list[int]:
         """The tokens that a model reads before it answers.
@@ -125,6 +127,8 @@ class Renderer:
         if example.tools and starts[0] == self._start_without_tools(messages[: turns[0]]):
             raise ValueError("the chat template does not show the model its tools")
         pieces = self._pieces(text, starts)
+        if not pieces[0]:  # then nothing would predict the answer's first token
+            raise ValueError("the chat template makes no text of this prompt")
         ids, supervised = list(pieces[0]), [False] * len(pieces[0])
         for index, piece in zip(turns, pieces[1:], strict=True):
             answer = self._answer(piece, last=index == len(messages) - 1)
@@ -253,9 +257,18 @@ class Renderer:
     def _encode(self, text: str) -> list[int]:
         # Templates write the start token themselves; adding another one is the double-BOS fault.
         try:
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         except TypeError:  # half of a surrogate pair
             raise ValueError("the text is not valid Unicode") from None
+        self._require_known(ids)
+        return ids
+
+    def _require_known(self, ids: Sequence[int]) -> None:
+        """Refuse tokens that were added to the tokenizer alone."""
+        if self.vocabulary is not None and (largest := max(ids, default=0)) >= self.vocabulary:
+            raise ValueError(
+                f"the model does not know {self._decode([largest])!r}, a token of its tokenizer"
+            )
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))

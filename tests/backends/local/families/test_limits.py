@@ -361,3 +361,28 @@ def test_a_special_token_without_a_name_is_reserved_too(token: str, tmp_path: Pa
     own.prompt([{"role": "user", "content": "a <think> b"}])
     with pytest.raises(ValueError, match="one of the model's reserved tokens"):
         own.prompt([{"role": "user", "content": f"a {token} b"}])
+
+
+@pytest.mark.parametrize("kind", ["Llama", "T5", "BERT"])
+def test_a_token_that_was_added_to_the_tokenizer_alone_is_refused(
+    kind: str, model: Builder, tmp_path: Path
+) -> None:
+    tokenizer = models.load_tokenizer(model(kind))
+    size = models.vocabulary(model(kind))
+    tokenizer.add_tokens([f"extra{number}" for number in range(size + 1 - len(tokenizer))])
+    own = renderer_for(
+        models.family(model(kind)), tokenizer, frozenset({1, 257}), 99, vocabulary=size
+    )
+    own.prompt([{"role": "user", "content": "the cat"}])
+    tokenizer.add_tokens(["beyond"])
+    with pytest.raises(ValueError, match="does not know 'beyond', a token of its tokenizer"):
+        own.prompt([{"role": "user", "content": "the beyond"}])
+    (tmp_path / "config.json").write_text('{"vocab_size": "9", "text_config": {}}', "utf-8")
+    assert models.vocabulary(tmp_path) == families.UNBOUNDED
+
+
+def test_arguments_without_end_are_no_message() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
+    message = ChatMessage(role="assistant", tool_calls=(call,))
+    with pytest.raises(ValueError, match="not of the wire's form"):
+        templates.template_messages((message,))
