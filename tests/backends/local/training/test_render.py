@@ -104,6 +104,15 @@ def test_a_template_without_stop_token_gets_one_at_the_end(tmp_path: Path) -> No
         )
 
 
+def test_an_answer_to_no_prompt_is_refused(tmp_path: Path) -> None:
+    """Its first token would be counted as supervised, and nothing predicts it."""
+    bare = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    asked = make(tmp_path, bare).example(chat(("user", "Q"), ("assistant", "A")))
+    assert not asked.supervised[0]
+    with pytest.raises(TrainingError, match="no text of this prompt"):
+        make(tmp_path, bare).example(chat(("user", ""), ("assistant", "A")))
+
+
 def test_a_template_whose_prefixes_differ_is_refused(tmp_path: Path) -> None:
     renderer = make(tmp_path, FROM_THE_END)
     with pytest.raises(TrainingError, match=r"line 3 .* differently"):
