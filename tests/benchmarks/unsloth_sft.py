@@ -19,7 +19,7 @@ import unsloth  # type: ignore[import-not-found]  # noqa: F401 — before transf
 import torch
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
-from unsloth import FastLanguageModel  # type: ignore[import-not-found]
+from unsloth import FastLanguageModel
 
 from datasets import Dataset  # type: ignore[attr-defined]
 
