@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,7 @@ from ftjobs.backends.local.fit.forecast import Texts
 from ftjobs.backends.local.fit.machine import Room
 from ftjobs.backends.local.fit.size import known_shape
 from ftjobs.backends.local.fit.speed import Speed, earlier, seconds
-from ftjobs.backends.local.store import News
+from ftjobs.backends.local.store import News, WorkerInfo
 from ftjobs.data.stats import statistics
 from ftjobs.errors import ModelError, TrainingError
 from ftjobs.jobs.budget import counter_of
@@ -112,8 +115,8 @@ def long_example(path: Path, count: int) -> Path:
 def test_every_advice_would_do(
     backend: LocalBackend, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = long_example(tmp_path / "long.jsonl", 400_000)
-    job = spec(tiny_model, lora_dropout=0.1, dtype="float32", context_length=500_000)
+    path = long_example(tmp_path / "long.jsonl", 80_000)
+    job = spec(tiny_model, lora_dropout=0.1, dtype="float32", context_length=90_000)
     need = fit_of(backend, job, path).bytes
     free = int(need * 0.9)
     monkeypatch.setattr(machine, "room", lambda: Room(free, free))
@@ -123,13 +126,13 @@ def test_every_advice_would_do(
     assert any(advice.startswith("no example of more than") for advice in fit.advice)
     changed = job.model_copy(
         update={"hyperparameters": Hyperparameters(
-            lora_dropout=0.1, dtype="float32", context_length=500_000, gradient_checkpointing=True
+            lora_dropout=0.1, dtype="float32", context_length=90_000, gradient_checkpointing=True
         )}
     )  # fmt: skip
     assert fit_of(backend, changed, path).share <= 0.85
     words = next(advice for advice in fit.advice if advice.startswith("no example"))
     longest = int(words.split()[5].replace(",", ""))
-    assert 1024 <= longest < 400_000
+    assert 1024 <= longest < 80_000
     assert fit_of(backend, job, long_example(path, longest - 60)).share <= 0.86
 
 
@@ -138,6 +141,16 @@ def test_the_memory_of_the_worker_is_free_for_the_next_job(
 ) -> None:
     monkeypatch.setattr(machine, "room", lambda: Room(5, 10**12))
     assert forecast.room(backend.store) == Room(5, 10**12)
+    now = time.time()
+    own = WorkerInfo("me", os.getpid(), socket.gethostname(), now, now)
+    backend.store.heartbeat(own)
+    found = forecast.room(backend.store)
+    assert found is not None
+    assert found.free > 10_000_000
+    for other in (replace(own, host="elsewhere"), replace(own, heartbeat_at=now - 3600)):
+        backend.store.heartbeat(other)
+        assert forecast.room(backend.store) == Room(5, 10**12)
+    backend.store.heartbeat(replace(own, heartbeat_at=0))  # the fixture must end no process of ours
 
 
 # --- what an epoch reads ------------------------------------------------------------------------
