@@ -157,9 +157,10 @@ class Labels:
             return require_labels(facts.get("labels"))
         config = configuration(self.folder)
         names = config.get("id2label") or {}
-        known = [names[key] for key in sorted(names, key=int)]
+        known = [str(names[key]) for key in sorted(names, key=int)]
+        unnamed = [f"LABEL_{number}" for number in range(len(known))]  # none, where there are two
         trained = "ForSequenceClassification" in str(config.get("architectures"))
-        if not trained or any(name.startswith("LABEL_") for name in known):
+        if not trained or known == unnamed:
             raise ModelError(
                 f"{self.folder.name} is an encoder without answers of its own",
                 hint="Train it first, then ask the fine-tuned model.",

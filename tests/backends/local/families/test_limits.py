@@ -386,3 +386,24 @@ def test_arguments_without_end_are_no_message() -> None:
     message = ChatMessage(role="assistant", tool_calls=(call,))
     with pytest.raises(ValueError, match="not of the wire's form"):
         templates.template_messages((message,))
+
+
+@pytest.mark.parametrize(
+    ("named", "known"),
+    [
+        ({}, None),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}, None),
+        ({"id2label": {"1": "LABEL_B", "0": "LABEL_A"}}, ("LABEL_A", "LABEL_B")),
+    ],
+)
+def test_answers_without_names_of_their_own_are_none(
+    named: dict[str, Any], known: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], **named}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    labels = Labels(tmp_path, dtype="float32", device="cpu")
+    if known:
+        assert labels._labels(None) == known
+    else:
+        with pytest.raises(ModelError, match="without answers of its own"):
+            labels._labels(None)
