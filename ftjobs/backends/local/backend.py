@@ -24,7 +24,7 @@ from ftjobs.backends.base import (
     Tools,
     check_supported,
 )
-from ftjobs.backends.local import models, worker
+from ftjobs.backends.local import checkpoints, models, worker
 from ftjobs.backends.local.answers.answering import Answering
 from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.store import News, Store
@@ -207,7 +207,11 @@ class LocalBackend:
 
     def cancel(self, job_id: str) -> Job:
         """End a job; its worker stops within a step."""
-        return self.store.cancel(job_id)
+        idle = self.store.job(job_id).status in ("queued", "paused")
+        job = self.store.cancel(job_id)
+        if idle:  # else its worker removes what it would have gone on from
+            checkpoints.prune_states(self.store.job_folder(job_id), keep=0)
+        return job
 
     def pause(self, job_id: str) -> Job:
         """Ask for a pause, honoured after the present step; until then it is "pausing"."""

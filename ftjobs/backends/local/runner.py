@@ -338,7 +338,6 @@ class JobRun:
             trained_tokens=run.trained_tokens,
             best_step=best,
         )
-        checkpoints.prune_states(self.folder, keep=0)
 
     def _result_file(self) -> str:
         """The wire's metrics CSV, stored as a file of its own."""

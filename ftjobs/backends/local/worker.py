@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ftjobs.backends.local import group, openmp
+from ftjobs.backends.local import checkpoints, group, openmp
 from ftjobs.backends.local.store import LeaseLost, News, Store, WorkerInfo, disk_is_full
 from ftjobs.errors import (
     DatasetError,
@@ -148,11 +148,12 @@ def run_job(
         GroupLost: another of the `processes` died.  The job stays as it is.
     """
     store.keep_reserve()
+    again = False
     try:
         # Imported here: torch takes seconds, and a store without jobs does not need it.
         from ftjobs.backends.local.runner import JobRun
 
-        return JobRun(store, cache, owner, job_id, processes).run(stop)
+        again = JobRun(store, cache, owner, job_id, processes).run(stop)
     except LeaseLost as lost:
         _say(f"{job_id}: stopped, it is {lost.status}")
     except group.GroupLost:
@@ -167,7 +168,9 @@ def run_job(
     finally:
         if processes:
             processes.leave()
-    return False
+    if store.job(job_id).ended:  # then nobody goes on from a state of it
+        checkpoints.prune_states(store.job_folder(job_id), keep=0)
+    return again
 
 
 def _give_up(store: Store, owner: str, job_id: str, error: Exception) -> None:
@@ -188,7 +191,8 @@ def _give_up(store: Store, owner: str, job_id: str, error: Exception) -> None:
 
 
 def _code(error: Exception) -> str:
-    if isinstance(error, MemoryError) or "allocate memory" in str(error).lower():
+    said = str(error).lower()  # a CPU's words, and a GPU's
+    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
         return "out_of_memory"
     if isinstance(error, ImportError):
         return "missing_dependency"

@@ -16,6 +16,8 @@ import torch
 from ftjobs.backends.local import checkpoints, models, worker
 from ftjobs.backends.local.answers.draw import draws
 from ftjobs.backends.local.backend import LocalBackend
+from ftjobs.backends.local.runner import JobRun
+from ftjobs.backends.local.training.loop import Run
 from ftjobs.errors import InvalidRequestError, ModelError, StoreError, TrainingError
 from ftjobs.schema import ChatMessage, Example, Job, JobSpec, Sampling
 from tests import tiny
@@ -203,6 +205,50 @@ def test_a_model_that_diverged_does_not_succeed(
     nan = torch.tensor([[float("nan"), 0.0]])
     with pytest.raises(ValueError, match="no numbers"):
         draws(Sampling(temperature=0), [0], {1})[0].next(nan)
+
+
+@pytest.mark.parametrize("end", ["cancel", "pause", "fail", "succeed"])
+def test_a_job_that_has_ended_keeps_no_state(
+    by_hand: LocalBackend,
+    tiny_model: Path,
+    dataset: Path,
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is three times the adapter, and nobody can go on from it."""
+    settings = {"n_epochs": 2, "batch_size": 12}
+    job = submit(by_hand, tiny_model, dataset, hyperparameters=settings)
+    states = by_hand.store.job_folder(job.id)
+    save = JobRun._save_state
+
+    def saved(self: JobRun, at: Run) -> None:
+        save(self, at)
+        assert list(states.glob("state-step-*"))
+        if end == "fail":
+            raise TrainingError("odd", code="odd")
+        if end != "succeed" and at.done == 1:
+            getattr(by_hand, end)(job.id)
+
+    monkeypatch.setattr(JobRun, "_save_state", saved)
+    wanted = {"cancel": "cancelled", "pause": "paused", "fail": "failed", "succeed": "succeeded"}
+    assert run(by_hand, job).status == wanted[end]
+    if end == "pause":
+        assert list(states.glob("state-step-*"))
+        by_hand.cancel(job.id)
+    assert not list(states.glob("state-step-*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_memory_that_ends_outside_of_a_step_is_called_so(error: Exception) -> None:
+    """As where a base model is put on its device."""
+    assert worker._code(error) == "out_of_memory"
 
 
 def test_a_models_newest_checkpoint_goes_only_with_the_model(
