@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,8 @@ AGAIN = 60.0
 """Seconds until an integration that failed is tried again."""
 GRACE = 15.0
 """Seconds in which integrations may finish once the job has left this worker."""
+_runs: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+"""Who follows a job: one thread at a time, though a slow one may outstay its worker's turn."""
 _SECRET = re.compile(r"(KEY|TOKEN|PASSWORD|SECRET|URI|URL)$")
 _ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]*@")
 """An address with a user and a password."""
@@ -89,8 +92,10 @@ class _Follower(threading.Thread):
         super().__init__(name=f"{integration['type']} of {job.job_id}", daemon=True)
         self._store, self._owner, self._job = store, owner, job
         self._kind, self._settings = integration["type"], integration[integration["type"]]
+        self._run = f"{job.job_id} {integration}"
         self._left = threading.Event()
         self._end: tuple[str, str | None] = ("running", None)
+        self._has_warned = False
 
     def leave(self, status: str, model: str | None) -> None:
         """Say that nothing more will be recorded."""
@@ -102,7 +107,8 @@ class _Follower(threading.Thread):
         while True:
             was_left = self._left.is_set()
             try:
-                self._follow(opened(self._kind, self._settings, self._job))
+                with _runs[self._run]:
+                    self._follow(opened(self._kind, self._settings, self._job))
             except Exception as error:  # noqa: BLE001 — another library, a network, a disk
                 self._warn(error)
             else:
@@ -127,6 +133,9 @@ class _Follower(threading.Thread):
             self._left.wait(PULSE)
 
     def _warn(self, error: Exception) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
         reason = said(error)
         line = f"The metrics do not reach {self._kind}: {reason}. The job goes on without it"
         print(f"{self._job.job_id}: {line}", flush=True)  # noqa: T201 — the worker's log
