@@ -15,9 +15,12 @@ from pathlib import Path
 
 from tests.benchmarks.check import checking
 from tests.benchmarks.compare import comparing
+from tests.benchmarks.dpo import preferring
 from tests.benchmarks.faults import submitting
+from tests.benchmarks.fit import forecasting
 from tests.benchmarks.generate import generating
 from tests.benchmarks.near import near_duplicates
+from tests.benchmarks.one_fact import main as one_fact
 from tests.benchmarks.start import starting
 from tests.benchmarks.statistics import statistics as covering
 from tests.benchmarks.train import training
@@ -31,6 +34,9 @@ def main() -> None:
     print(f"{'benchmark':34} {'ours':>12} {'peer':>12} {'ours/peer':>10}")
     command_start()
     training()
+    preferring()
+    forecasting()
+    one_fact()
     checking()
     near_duplicates()
     starting()
