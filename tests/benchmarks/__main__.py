@@ -23,6 +23,7 @@ from tests.benchmarks.near import near_duplicates
 from tests.benchmarks.one_fact import main as one_fact
 from tests.benchmarks.start import starting
 from tests.benchmarks.statistics import statistics as covering
+from tests.benchmarks.ten import memorising
 from tests.benchmarks.train import training
 from tests.benchmarks.upload import uploading
 from tests.benchmarks.watch import watching
@@ -36,6 +37,7 @@ def main() -> None:
     training()
     preferring()
     forecasting()
+    memorising()
     one_fact()
     checking()
     near_duplicates()
