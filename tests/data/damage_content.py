@@ -203,7 +203,7 @@ def compressed_for_a_service(rng: Random, lines: list[bytes]) -> Result:
     return pack(joined(rng, lines)), [Expected("FT106", None, "")]
 
 
-@on_file("dpo", target="local")
+@on_file("dpo", target="nebius")
 def method_that_is_not_trained(rng: Random, lines: list[bytes]) -> Result:
     return joined(rng, lines), [Expected("FT507", None, "")]
 
