@@ -19,7 +19,10 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ROOT / "constraints.txt"
 SHARED = ("torch", "transformers", "peft", "accelerate")
-REQUIREMENTS = {"trl": ("trl==1.16.0", "datasets==5.2.0")}
+_TRL = ("trl==1.16.0", "datasets==5.2.0")
+REQUIREMENTS = {"trl": _TRL, "unsloth": _TRL}
+ALONE = {"unsloth": ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "requests", "urllib3")}
+"""Packages that are installed without what they ask for: gigabytes for GPUs."""
 
 
 class PeerError(Exception):
@@ -33,7 +36,8 @@ def python(name: str) -> Path:
         PeerError: it cannot be installed.
     """
     wanted = [*REQUIREMENTS[name], *_shared()]
-    digest = hashlib.sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()
+    alone = ALONE.get(name, ())
+    digest = hashlib.sha256("\n".join([sys.version, *wanted, *alone]).encode()).hexdigest()
     folder = _cache() / f"{name}-{digest[:12]}"
     ready = folder / "ready"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +46,10 @@ def python(name: str) -> Path:
             print(f"Installing {name} into {folder} (once)", flush=True)
             shutil.rmtree(folder, ignore_errors=True)  # half of an earlier attempt
             _call(sys.executable, "-m", "venv", str(folder))
-            _call(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted)
+            pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet")
+            _call(*pip, *wanted)
+            if alone:
+                _call(*pip, "--no-deps", *alone)
             ready.touch()
     return folder / "bin" / "python"
 

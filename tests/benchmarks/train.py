@@ -43,7 +43,8 @@ def training(dtypes: Sequence[str] = tuple(LIMITS)) -> None:
             theirs = json.loads(peers.run("trl", "trl_sft.py", *map(str, words)).splitlines()[-1])
             ours.append(_ours(*words))
             _report(dtype, ours, theirs, sum(tokens))
-        _against_unsloth((base.folder, rows, held, BATCH, 1, RATE, "bfloat16"))
+        if "bfloat16" in dtypes:
+            _against_unsloth((base.folder, rows, held, BATCH, 1, RATE, "bfloat16"))
 
 
 def _against_unsloth(words: Sequence[object]) -> None:

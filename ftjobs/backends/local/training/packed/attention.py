@@ -16,7 +16,7 @@ import torch
 
 SHORT = 384
 """Tokens up to which plain products are the faster backward pass in bfloat16."""
-WASTE = 1.25
+WASTE = 1.5
 """A group's longest example has at most so many times the tokens of its shortest."""
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward

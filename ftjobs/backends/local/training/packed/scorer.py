@@ -22,7 +22,7 @@ from ftjobs.backends.local.training.scores import Scores
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """`model_type` of the models whose layers are those of `layer`."""
-ROUND = 32
+ROUND = 64
 """Tokens computed at once are filled up to a multiple of this: oneDNN compiles each product anew
 for every number of rows, which took a tenth of a step."""
 _PROBE = (7, 5)
