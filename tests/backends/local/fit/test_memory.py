@@ -58,7 +58,7 @@ def kept_by(model: Any, score: Callable[[], object]) -> int:
 
 
 LENGTH = 4 * scorer.ROUND  # nothing is filled up
-LONG = Tokens(tuple(range(64)) * 2 + (1,), (False,) * LENGTH + (True,))
+LONG = Tokens((*(i % 64 for i in range(LENGTH)), 1), (False,) * LENGTH + (True,))
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3"])

@@ -173,7 +173,8 @@ def _supervised(
         found[number] = [start + t for t in kept], [row.ids[t + 1] for t in kept]
         start += length
     places = [place for each, _ in found for place in each]
-    return torch.tensor(places), torch.tensor([label for _, each in found for label in each])
+    wanted = [label for _, each in found for label in each]
+    return torch.tensor(places, dtype=torch.long), torch.tensor(wanted, dtype=torch.long)
 
 
 # --- which models -----------------------------------------------------------------------------
