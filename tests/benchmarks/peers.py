@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ROOT / "constraints.txt"
 SHARED = ("torch", "transformers", "peft", "accelerate")
 _TRL = ("trl==1.16.0", "datasets==5.2.0")
-REQUIREMENTS = {"trl": _TRL, "unsloth": _TRL}
-ALONE = {"unsloth": ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "requests", "urllib3")}
+REQUIREMENTS = {"trl": _TRL, "unsloth": (*_TRL, "requests")}
+ALONE = {"unsloth": ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9")}
 """Packages that are installed without what they ask for: gigabytes for GPUs."""
 
 
