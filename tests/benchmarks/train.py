@@ -1,4 +1,4 @@
-"""Against TRL's SFTTrainer with PEFT: `python -m tests.benchmarks.train [bfloat16|float32]`.
+"""Against TRL's SFTTrainer and Unsloth: `python -m tests.benchmarks.train [bfloat16|float32]`.
 
 64 ragged chat rows, SmolLM2-135M, LoRA r = 16 on every linear layer, 8 examples a step, the same
 tokens and masks, the same learning rates.  Each side runs in a process of its own, one after the
@@ -40,7 +40,7 @@ def training(dtypes: Sequence[str] = tuple(LIMITS)) -> None:
         for dtype in dtypes:
             words = (base.folder, rows, held, BATCH, EPOCHS, RATE, dtype)
             ours = [_ours(*words)]
-            theirs = json.loads(peers.run("trl", "trl_sft.py", *map(str, words)).splitlines()[-1])
+            theirs = _theirs("trl", *words)
             ours.append(_ours(*words))
             _report(dtype, ours, theirs, sum(tokens))
         if "bfloat16" in dtypes:
@@ -49,8 +49,7 @@ def training(dtypes: Sequence[str] = tuple(LIMITS)) -> None:
 
 def _against_unsloth(words: Sequence[object]) -> None:
     ours = statistics.median(_ours(*words)["seconds"][2:])
-    theirs = json.loads(peers.run("unsloth", "unsloth_sft.py", *map(str, words)).splitlines()[-1])
-    ratio = statistics.median(theirs["seconds"][2:]) / ours
+    ratio = statistics.median(_theirs("unsloth", *words)["seconds"][2:]) / ours
     print(f"bfloat16 against Unsloth on this CPU: {ratio:.2f} times (limit 1.5)", flush=True)
 
 
@@ -108,6 +107,12 @@ def _ours(*words: object) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.benchmarks.train", "--ours", *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _theirs(peer: str, *words: object) -> dict[str, Any]:
+    said = peers.run(peer, "peer_sft.py", peer, *map(str, words))
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 
 

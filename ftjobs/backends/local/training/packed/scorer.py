@@ -24,7 +24,7 @@ FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """`model_type` of the models whose layers are those of `layer`."""
 ROUND = 64
 """Tokens computed at once are filled up to a multiple of this: oneDNN compiles each product anew
-for every number of rows, which took a tenth of a step."""
+for every number of rows."""
 _PROBE = (7, 5)
 """Tokens of the two made-up examples on which both ways must agree."""
 
