@@ -20,7 +20,7 @@ class Scores:
     """Of the supervised tokens of some examples, in order: all of the first, then the second's.
 
     `logprobs` in nats, float32, shape (targets,), with gradients where they are recorded; `hits`,
-    bool, shape (targets,): whether the token was the likeliest.
+    bool, shape (targets,): whether the token was the likeliest, alone or with others.
     """
 
     logprobs: torch.Tensor
