@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import secrets
 import shutil
@@ -22,6 +20,7 @@ from ftjobs.backends.local import checkpoints, follower, models
 from ftjobs.backends.local.export import about, card
 from ftjobs.backends.local.families import refusal
 from ftjobs.backends.local.openmp import Pace
+from ftjobs.backends.local.progress import conclusions, in_words, metrics_of, result_csv
 from ftjobs.backends.local.store import News, Store
 from ftjobs.backends.local.tracking.following import Following
 from ftjobs.backends.local.training import batches, dpo, precision
@@ -30,7 +29,6 @@ from ftjobs.backends.local.training.adapter import (
     parameters_per_rank,
 )
 from ftjobs.backends.local.training.bleu import Exam, questions, spread
-from ftjobs.backends.local.training.evaluation import METRICS
 from ftjobs.backends.local.training.hiding import blank_of
 from ftjobs.backends.local.training.loop import Run, Step
 from ftjobs.backends.local.training.pairs import closed_set, renderer_for
@@ -45,18 +43,13 @@ from ftjobs.backends.local.training.recipe import (
 from ftjobs.backends.local.training.render import Renderer, Tokens
 from ftjobs.backends.local.training.writing import Letters
 from ftjobs.errors import TrainingError
-from ftjobs.schema import Checkpoint, Hyperparameters, Metrics
+from ftjobs.schema import Checkpoint, Hyperparameters
 
 Rendered = Tokens | dpo.Pair
 KEEP = 3
 """Checkpoints kept per job: the last three epochs, as on the wire."""
 SAVE_SECONDS = 30.0
 """At most this much training is done again after a crash."""
-PREFIXES = ("train", "valid", "full_valid")
-"""How the names of metrics begin: measured in the step, after it, and at the end of an epoch."""
-COLUMNS = tuple(
-    f"{prefix}_{name}" for prefix in PREFIXES for name in ("loss", "mean_token_accuracy")
-)
 
 
 class JobRun:
@@ -268,13 +261,13 @@ class JobRun:
     # --- between steps -----------------------------------------------------------------------
 
     def _record(self, step: Step) -> str:
-        numbers = {**_metrics(step).model_dump(exclude_none=True), "epoch": step.epoch}
+        numbers = {**metrics_of(step).model_dump(exclude_none=True), "epoch": step.epoch}
         if step.number:
             numbers["tokens_per_second"] = round(step.tokens / max(step.seconds, 1e-9), 1)
         return self.store.record(
             self.job_id,
             self.owner,
-            [News(f"metrics:{step.number}", _in_words(step), type="metrics", data=numbers)],
+            [News(f"metrics:{step.number}", in_words(step), type="metrics", data=numbers)],
             step=step.number,
             estimated_finish=self._estimate(step),
         )
@@ -299,7 +292,7 @@ class JobRun:
             fine_tuned_model_checkpoint=f"{self._name()}:{name}",
             fine_tuning_job_id=self.job_id,
             step_number=step.number,
-            metrics=_metrics(step),
+            metrics=metrics_of(step),
         )
         best = run.history.best() if run.recipe.save_best_checkpoint else None
         old = self.store.add_checkpoint(self.owner, checkpoint, name, keep=KEEP, best=best)
@@ -332,7 +325,7 @@ class JobRun:
             self.job_id,
             self.owner,
             "succeeded",
-            news=[*_conclusions(run, best), News("model", f"New fine-tuned model created: {name}")],
+            news=[*conclusions(run, best), News("model", f"New fine-tuned model created: {name}")],
             fine_tuned_model=name,
             result_file=result,
             trained_tokens=run.trained_tokens,
@@ -341,15 +334,10 @@ class JobRun:
 
     def _result_file(self) -> str:
         """The wire's metrics CSV, stored as a file of its own."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         rows = [numbers for event in self.store.events(self.job_id) if (numbers := event.metrics)]
-        columns = ["step", *COLUMNS, *_others(rows)]
-        writer.writerow(columns)
-        writer.writerows([getattr(row, column, None) for column in columns] for row in rows)
         with tempfile.TemporaryDirectory(dir=self.store.home) as folder:
             path = Path(folder) / f"{self.job_id}-step_metrics.csv"
-            path.write_text(text.getvalue(), "utf-8")
+            path.write_text(result_csv(rows), "utf-8")
             return self.store.add_file(path, purpose="fine-tune-results").id
 
     # --- names and notes ---------------------------------------------------------------------
@@ -392,57 +380,7 @@ def data_facts(
     )
 
 
-def _others(rows: Sequence[Metrics]) -> list[str]:
-    """What was measured beside the wire's columns, in the order in which it came."""
-    names = (name for row in rows for name in row.model_extra or ())
-    return [name for name in dict.fromkeys(names) if name.startswith(PREFIXES)]
-
-
 def _is_kept(run: Run, step: Step) -> bool:
     """Whether a checkpoint is made after the step: where an epoch ends, or what may be the best."""
     candidate = run.recipe.save_best_checkpoint and step.full_valid is not None
     return step.number > 0 and (step.ends_epoch or step.is_last or candidate)
-
-
-def _conclusions(run: Run, best: int | None) -> list[News]:
-    """What the full validations came to: why the job ended early, and which model it names."""
-    history, said = run.history, []
-    found = history.best()
-    if run.stopped_early and found is not None:
-        line = (
-            f"Stopped early after step {run.done} of {run.total}: {history.stale} full validations "
-            f"in a row were no better than step {found}, with {history.of(found)}"
-        )
-        said.append(News("stopped-early", line))
-    if best is not None:
-        line = (
-            f"The fine-tuned model is the checkpoint of step {best}: {history.of(best)}, "
-            f"the best of {history.count}"
-        )
-        said.append(News("best", line))
-    if history.beats_base is False:
-        line = f"No checkpoint validated better than the base model, with {history.of(0)}"
-        said.append(News("no-better", line, level="warn"))
-    return said
-
-
-def _in_words(step: Step) -> str:
-    said = []
-    kinds = ("training", "validation", "full validation")
-    for kind, score in zip(kinds, (step.train, step.valid, step.full_valid), strict=True):
-        if score:
-            numbers = {"loss": score.loss, **score.others}
-            said += [f"{kind} {name}={numbers[name]:.2f}" for name in METRICS if name in numbers]
-    return f"Step {step.number}/{step.total}: {', '.join(said)}"
-
-
-def _metrics(step: Step) -> Metrics:
-    values: dict[str, float] = {"step": step.number, "total_steps": step.total}
-    scores = zip(PREFIXES, (step.train, step.valid, step.full_valid), strict=True)
-    for prefix, score in scores:
-        if score:
-            known = {"loss": score.loss, "mean_token_accuracy": score.accuracy}
-            # What an objective reports itself goes first: a pair that is won is no token.
-            for name, value in {**known, **score.others}.items():
-                values[f"{prefix}_{name}"] = round(value, 6)
-    return Metrics.model_validate(values)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.models import BaseModel
+from ftjobs.backends.local.sources import HUB_ID
 from ftjobs.backends.local.store import Store
 from ftjobs.errors import NotFoundError
 from ftjobs.schema import JobSpec
@@ -169,7 +170,7 @@ def _hash(store: Store, file_id: str) -> str:
 def hub_id(base: BaseModel) -> str:
     """The base model's id on the Hugging Face hub, or "" for a folder of one's own."""
     if base.name == models.DEFAULT_MODEL:
-        return models.HUB_ID
+        return HUB_ID
     if models.as_folder(base.name) is None:
         return base.name
     cached = re.search(r"/models--([\w.-]+?)--([\w.-]+)/snapshots/", f"{base.folder}/")

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from ftjobs.backends.local.export.about import Found
 from ftjobs.backends.local.export.check import compare, logits
 from ftjobs.backends.local.export.source import Source, load_base, load_tokenizer, with_adapter
-from ftjobs.backends.local.models import Say
+from ftjobs.backends.local.sources import Say
 from ftjobs.errors import UnsupportedError
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -11,7 +11,7 @@ from ftjobs.backends.local import openmp
 from ftjobs.backends.local.export import card
 from ftjobs.backends.local.export.folder import Draft, whole
 from ftjobs.backends.local.export.outtypes import DTYPES, OUTTYPES
-from ftjobs.backends.local.models import Say
+from ftjobs.backends.local.sources import Say
 from ftjobs.backends.local.store import Store
 from ftjobs.errors import ConfigError
 

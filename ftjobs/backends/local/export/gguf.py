@@ -24,7 +24,7 @@ from ftjobs.backends.local.export.folder import Draft, watched
 from ftjobs.backends.local.export.outtypes import OUTTYPES
 from ftjobs.backends.local.export.source import Source, load_tokenizer
 from ftjobs.backends.local.export.uses import slug
-from ftjobs.backends.local.models import Say
+from ftjobs.backends.local.sources import Say
 from ftjobs.errors import ConfigError, ModelError, UnsupportedError
 
 SCRIPT = "convert_hf_to_gguf.py"

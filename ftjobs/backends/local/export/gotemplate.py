@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ftjobs.backends.local.models import render_text
+from ftjobs.backends.local.templates import render_text
 
 Conversation = Sequence[Mapping[str, str]]
 _MARKS = tuple(f"MARK{number}KRAM" for number in range(6))

@@ -21,7 +21,7 @@ from ftjobs.backends.local.export.check import compare, logits
 from ftjobs.backends.local.export.folder import watched
 from ftjobs.backends.local.export.outtypes import DTYPES
 from ftjobs.backends.local.export.source import Source, load_base, load_tokenizer, with_adapter
-from ftjobs.backends.local.models import Say
+from ftjobs.backends.local.sources import Say
 from ftjobs.errors import ModelError
 
 _MERGED = 1e-4

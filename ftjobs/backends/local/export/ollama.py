@@ -17,7 +17,7 @@ from ftjobs.backends.local.export.about import Found, Licence
 from ftjobs.backends.local.export.folder import Draft
 from ftjobs.backends.local.export.gotemplate import Pieces, pieces_of
 from ftjobs.backends.local.export.source import Source, load_tokenizer
-from ftjobs.backends.local.models import Say
+from ftjobs.backends.local.sources import Say
 
 _BY_DEFAULT = "llama"
 """llama.cpp's name for sentencepiece, whose models get a start token unless the file says no."""

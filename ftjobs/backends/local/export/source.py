@@ -10,7 +10,8 @@ from typing import Any
 from ftjobs.backends.local import checkpoints, models
 from ftjobs.backends.local.export import about as knowing
 from ftjobs.backends.local.export.about import About
-from ftjobs.backends.local.models import BaseModel, Say
+from ftjobs.backends.local.models import BaseModel
+from ftjobs.backends.local.sources import Say
 from ftjobs.backends.local.store import Store
 from ftjobs.errors import ModelError, NotFoundError, UnsupportedError
 

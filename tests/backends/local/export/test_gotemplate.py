@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.local.export.gotemplate import Pieces, pieces_of
-from ftjobs.backends.local.models import render_text
+from ftjobs.backends.local.templates import render_text
 
 Message = Mapping[str, str]
 
