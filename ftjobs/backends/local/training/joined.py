@@ -15,14 +15,12 @@ import torch
 from torch.nn import functional
 
 from ftjobs.backends.local.training.packed.head import token_logprobs
-from ftjobs.backends.local.training.padded import Padded
+from ftjobs.backends.local.training.padded import agrees
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.backends.local.training.scores import Scores
 
 ATTENTION = "ftjobs_joined"
 """The name of our attention in transformers' table."""
-_PROBE = (7, 5)
-"""Tokens of the made-up examples on which both ways must agree."""
 
 
 class Joined:
@@ -61,7 +59,7 @@ class Joined:
 def open_joined(model: Any) -> Joined | None:
     """A joined scorer if it is right for this PEFT model, else None.
 
-    A model qualifies by its parts, and by giving the same scores as padded rows do on two made-up
+    A model qualifies by its parts, and by giving the same scores as padded rows do on some made-up
     examples: one whose layers remember the example before, say, is found out.
     """
     if not _qualifies(model.get_base_model()):
@@ -86,19 +84,11 @@ def _qualifies(base: Any) -> bool:
     )
 
 
-@torch.no_grad()
 def _agrees(joined: Joined, model: Any) -> bool:
-    vocabulary = joined.head.shape[0]
-    examples = [
-        Tokens(tuple((31 * size + 17 * i) % vocabulary for i in range(size)), (True,) * size)
-        for size in _PROBE
-    ]
     try:
-        ours = joined.score(examples).logprobs
+        return agrees(joined, model)
     except (TypeError, ValueError, NotImplementedError):  # a decoder that wants something else
         return False
-    limit = 1e-3 if joined.head.dtype == torch.float32 else 0.25  # as `packed` allows
-    return bool((ours - Padded(model).score(examples).logprobs).abs().max() < limit)
 
 
 # --- attention --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,17 +16,16 @@ from ftjobs.backends.local.training.packed.layer import (
     Projection,
     decoder_layer,
 )
-from ftjobs.backends.local.training.padded import Padded
+from ftjobs.backends.local.training.packed.tree import Row, fill_up, pack
+from ftjobs.backends.local.training.padded import agrees
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.backends.local.training.scores import Scores
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """`model_type` of the models whose layers are those of `layer`."""
-ROUND = 64
-"""Tokens computed at once are filled up to a multiple of this: oneDNN compiles each product anew
-for every number of rows."""
-_PROBE = (7, 5)
-"""Tokens of the two made-up examples on which both ways must agree."""
+ROUND = 16
+"""Tokens computed at once are filled up to a multiple of this, a tile of AMX: oneDNN compiles each
+product anew for every number of rows."""
 
 
 class PackedScorer:
@@ -42,24 +41,21 @@ class PackedScorer:
     def score(self, examples: Sequence[Tokens]) -> Scores:
         """See `Scorer`.  The examples are put in order of their length, and their scores back."""
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
-        rows = [examples[i] for i in order]
-        lengths = [len(row.ids) - 1 for row in rows]  # position t predicts token t + 1
-        device = self.head.device
-        places, labels = _supervised(rows, lengths, back=order)
-        fill = -sum(lengths) % ROUND
-        ids = [token for row in rows for token in row.inputs[:-1]] + [0] * fill
-        # What is filled up is one more example, of which nothing is supervised.
-        hidden = self._hidden(torch.tensor(ids, device=device), [*lengths, *[fill][: fill > 0]])
-        kept = self.decoder.norm(hidden.index_select(0, places.to(device)))
-        return Scores(*token_logprobs(kept, self.head, labels.to(device)))
+        row = pack([examples[i] for i in order])
+        paths = dict(zip(order, row.paths, strict=True))
+        places, labels = _supervised(examples, paths)
+        hidden = self._hidden(fill_up(row, ROUND))
+        kept = self.decoder.norm(hidden.index_select(0, places.to(self.head.device)))
+        return Scores(*token_logprobs(kept, self.head, labels.to(self.head.device)))
 
-    def _hidden(self, ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-        hidden: torch.Tensor = self.decoder.embed_tokens(ids)
-        positions = torch.cat([torch.arange(length) for length in lengths]).to(ids.device)
-        cos, sin = (t[0, :, None] for t in self.decoder.rotary_emb(hidden, positions[None]))
+    def _hidden(self, row: Row) -> torch.Tensor:
+        device = self.head.device
+        hidden: torch.Tensor = self.decoder.embed_tokens(torch.tensor(row.ids, device=device))
+        positions = torch.tensor([row.positions], device=device)
+        cos, sin = (t[0, :, None] for t in self.decoder.rotary_emb(hidden, positions))
         half = sin.shape[-1] // 2
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        parts = groups(lengths, dtype=hidden.dtype, device=ids.device)
+        parts = groups(row.paths, dtype=hidden.dtype, device=device)
         packed = Packed(parts, cos, sin)
         for read in self._layers:
             hidden = decoder_layer(hidden, read.layer(), packed, *read.factors())
@@ -160,20 +156,14 @@ def _fused_bias(modules: Sequence[Any]) -> torch.Tensor | None:
 
 
 def _supervised(
-    rows: Sequence[Tokens], lengths: Sequence[int], *, back: Sequence[int]
+    examples: Sequence[Tokens], paths: Mapping[int, Sequence[int]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places in the packed row that predict a supervised token, and these tokens.
-
-    They come in the order of the examples before they were sorted: `back[i]` was the i-th.
-    """
-    found: list[tuple[list[int], list[int]]] = [([], [])] * len(rows)
-    start = 0
-    for row, length, number in zip(rows, lengths, back, strict=True):
-        kept = [t for t in range(length) if row.supervised[t + 1]]
-        found[number] = [start + t for t in kept], [row.ids[t + 1] for t in kept]
-        start += length
-    places = [place for each, _ in found for place in each]
-    wanted = [label for _, each in found for label in each]
+    """Places in the row that predict a supervised token, and these tokens."""
+    places, wanted = [], []
+    for number, example in enumerate(examples):
+        learned = [t for t, is_learned in enumerate(example.supervised) if is_learned and t]
+        places += [paths[number][t - 1] for t in learned]
+        wanted += [example.ids[t] for t in learned]
     return torch.tensor(places, dtype=torch.long), torch.tensor(wanted, dtype=torch.long)
 
 
@@ -184,12 +174,12 @@ def open_packed(model: Any) -> PackedScorer | None:
     """A packed scorer if it is right for this PEFT model, else None.
 
     A model qualifies by its family, plain LoRA without dropout, and by giving the same scores as
-    transformers does on two made-up examples: a variant that computes anything else is found out.
+    transformers does on some made-up examples: a variant that computes anything else is found out.
     """
     if not _qualifies(model):
         return None
     scorer = PackedScorer(model)
-    return scorer if _agrees(scorer, Padded(model)) else None
+    return scorer if agrees(scorer, model) else None
 
 
 def _qualifies(model: Any) -> bool:
@@ -221,16 +211,3 @@ def _is_plain(module: Any) -> bool:
     dropouts = all(isinstance(each, torch.nn.Identity) for each in module.lora_dropout.values())
     plain = not module.lora_variant and type(module.base_layer) is torch.nn.Linear
     return dropouts and plain and not any(module.lora_bias.values())
-
-
-@torch.no_grad()
-def _agrees(packed: PackedScorer, padded: Padded) -> bool:
-    vocabulary = packed.head.shape[0]
-    examples = [
-        Tokens(tuple((31 * size + 17 * i) % vocabulary for i in range(size)), (True,) * size)
-        for size in _PROBE
-    ]
-    ours, theirs = packed.score(examples).logprobs, padded.score(examples).logprobs
-    # Bfloat16 has 8 bits: sums in another order differ in the second digit.
-    limit = 0.25 if packed.head.dtype == torch.bfloat16 else 1e-3
-    return bool((ours - theirs).abs().max() < limit)
