@@ -1,0 +1,60 @@
+"""What all requests of one server share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ftjobs.backends.base import Backend
+from ftjobs.server.caller import THIS_MACHINE, Caller, Scope
+from ftjobs.server.database import Database
+from ftjobs.server.keys import Keys
+from ftjobs.server.once import Once
+from ftjobs.server.options import Options
+from ftjobs.server.owners import Owners
+from ftjobs.server.project import Project
+from ftjobs.server.refusals import Refusal
+
+__all__ = ["Administers", "Desk", "Reads", "Trains"]
+
+
+class Desk:
+    """The backend, the options, and the rooms of `server.db`."""
+
+    def __init__(self, backend: Backend, options: Options, database: Database) -> None:
+        self.backend, self.options, self.database = backend, options, database
+        self.keys, self.owners, self.once = Keys(database), Owners(database), Once(database)
+
+    def caller(self, authorization: str) -> Caller:
+        """Who sends a request with this header.  Refusal 401 for nobody that is known."""
+        if not self.keys.any():
+            return THIS_MACHINE
+        scheme, _, key = authorization.partition(" ")
+        found = self.keys.find(key.strip()) if scheme.lower() == "bearer" else None
+        if found is None:
+            message = "this server wants an API key: Authorization: Bearer ftj-…"
+            code = "invalid_api_key" if authorization else "missing_api_key"
+            raise Refusal(401, message, code=code)
+        return found
+
+    def project(self, caller: Caller) -> Project:
+        """The backend as this caller sees it."""
+        return Project(self.backend, self.owners, self.once, self.options, caller)
+
+
+def _project(scope: Scope) -> object:
+    def find(request: Request) -> Project:
+        caller: Caller = request.state.caller  # put there by the guard at the door
+        if not caller.may(scope):
+            message = f"this API key may not do this: it has the scope {caller.scope}, not {scope}"
+            raise Refusal(403, message, code="insufficient_scope")
+        desk: Desk = request.app.state.desk
+        return desk.project(caller)
+
+    return Depends(find)
+
+
+Reads = Annotated[Project, _project("read")]
+Trains = Annotated[Project, _project("train")]
+Administers = Annotated[Project, _project("admin")]

@@ -1,0 +1,54 @@
+"""What whoever runs a server can set: the table `[serve]` of the settings, and the flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Bytes = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+MiB, GiB = 2**20, 2**30
+
+
+class Options(BaseModel):
+    """How a server listens and what it bears.
+
+    `models` names base models that clients may train and ask beside those which the backend lists:
+    `{"support-base": "/srv/models/support"}`.  A client's own word is never taken for a path.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Where to listen.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="0 takes a free one.")
+    tls_cert: Path | None = Field(None, description="Certificate chain, PEM.")
+    tls_key: Path | None = Field(None, description="Its private key, PEM.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Names that clients may call this server by, beside its address."
+    )
+    models: Mapping[str, str] = Field(
+        default_factory=dict, description="Base models by the names that clients use."
+    )
+    max_file_bytes: Bytes = Field(512 * MiB, description="Largest file.")
+    max_upload_bytes: Bytes = Field(8 * GiB, description="Largest file sent in parts.")
+    quota_bytes: Bytes = Field(50 * GiB, description="Files of one project together.")
+    max_body_bytes: Bytes = Field(8 * MiB, description="Largest request that is no file.")
+    requests_per_minute: Count = Field(1200, description="Of one key.")
+    connections: Count = Field(512, description="Open at once.")
+    chats: Count = Field(64, description="Answered at once.")
+    chats_waiting: Count = Field(256, description="That wait for their turn; more get 429.")
+    jobs_waiting: Count = Field(100, description="Unfinished jobs of one project; more get 429.")
+    patience: Seconds = Field(
+        20.0, description="Seconds for the head, or the next piece, of a request."
+    )
+    shutdown: Seconds = Field(20.0, description="Seconds for answers under way when it is ended.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in ("127.0.0.1", "::1", "localhost")

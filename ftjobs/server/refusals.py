@@ -1,0 +1,102 @@
+"""Errors of ftjobs, and those of HTTP, in the wire's shape: `{"error": {message, type, …}}`.
+
+Clients decide by status whether to send a request again, and SDKs of OpenAI do so for 408, 409, 429
+and 500 to 599 unless `x-should-retry` says otherwise.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi.responses import JSONResponse
+
+from ftjobs.errors import (
+    AuthError,
+    BackendError,
+    ConfigError,
+    DeadlineError,
+    FtjobsError,
+    InvalidRequestError,
+    NotFoundError,
+    QuotaError,
+    RateLimitError,
+    ServiceError,
+    StoreError,
+    TrainingError,
+    UnreachableError,
+    UnsupportedError,
+)
+
+__all__ = ["Refusal", "refuse", "status_of"]
+
+_STATUSES: tuple[tuple[type[FtjobsError], int], ...] = (
+    (NotFoundError, 404),
+    (AuthError, 502),  # the key of the service behind this server is wrong, not the caller's
+    (QuotaError, 429),
+    (RateLimitError, 429),
+    (InvalidRequestError, 400),
+    (UnsupportedError, 400),
+    (ConfigError, 400),
+    (TrainingError, 400),
+    (DeadlineError, 504),
+    (UnreachableError, 502),
+    (ServiceError, 502),
+    (StoreError, 503),
+)
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class Refusal(BackendError):
+    """The server itself says no, with this HTTP status."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(
+            message, status=status, code=code, param=param, retry_after=retry_after,
+            should_retry=should_retry,
+        )  # fmt: skip
+
+
+def status_of(error: FtjobsError) -> int:
+    """The HTTP status that says what kind of error it is."""
+    if isinstance(error, Refusal) and error.status:
+        return error.status
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+def refuse(error: FtjobsError) -> JSONResponse:
+    """The answer to a request that met an error."""
+    status = status_of(error)
+    code, param = getattr(error, "code", None), getattr(error, "param", None)
+    headers = {}
+    if (seconds := getattr(error, "retry_after", None)) is not None:
+        headers["retry-after"] = str(max(1, round(seconds)))
+    if (again := getattr(error, "should_retry", None)) is not None:
+        headers["x-should-retry"] = str(again).lower()
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    # A store's message names folders of this machine: they are for its log.
+    message = "the server cannot use its store" if isinstance(error, StoreError) else str(error)
+    return error_body(status, message, code=code, param=param, headers=headers)
+
+
+def error_body(
+    status: int,
+    message: str,
+    *,
+    code: str | None = None,
+    param: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """An error as the wire has it."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    body = {"message": message, "type": kind, "param": param, "code": code}
+    return JSONResponse({"error": body}, status_code=status, headers=headers)
