@@ -33,6 +33,7 @@ class Progress:
         total: steps in all, where the backend says so.
         train: training loss by step, in nats a token.
         valid: validation loss by step: of the whole validation set where it was measured.
+        train_accuracy, valid_accuracy: the same of token accuracies, fractions from 0 to 1.
         tokens_per_second: training speed, where the backend reports it.
         checkpoints: (step, model name), in order of appearance.
         tail: the last events that are more than numbers, oldest first.
@@ -45,6 +46,8 @@ class Progress:
     total: int | None = None
     train: Series = ()
     valid: Series = ()
+    train_accuracy: Series = ()
+    valid_accuracy: Series = ()
     tokens_per_second: float | None = None
     checkpoints: tuple[tuple[int, str], ...] = ()
     tail: tuple[Event, ...] = ()
@@ -65,6 +68,12 @@ class Progress:
             total=next((m.total_steps for _, m in reversed(known) if m.total_steps), self.total),
             train=_merged(self.train, ((m.step, m.train_loss) for _, m in steps)),
             valid=_merged(self.valid, ((m.step, valid_loss(m)) for _, m in steps)),
+            train_accuracy=_merged(
+                self.train_accuracy, ((m.step, m.train_mean_token_accuracy) for _, m in steps)
+            ),
+            valid_accuracy=_merged(
+                self.valid_accuracy, ((m.step, valid_accuracy(m)) for _, m in steps)
+            ),
             tokens_per_second=speeds[-1] if speeds else self.tokens_per_second,
             checkpoints=_unique((*self.checkpoints, *_checkpoints(events))),
             tail=tuple(sorted(told, key=lambda event: event.created_at)[-TAIL:]),
@@ -106,6 +115,12 @@ def valid_loss(metrics: Metrics) -> float | None:
     return metrics.valid_loss if metrics.full_valid_loss is None else metrics.full_valid_loss
 
 
+def valid_accuracy(metrics: Metrics) -> float | None:
+    """The validation accuracy: of the whole validation set where it was measured."""
+    whole = metrics.full_valid_mean_token_accuracy
+    return metrics.valid_mean_token_accuracy if whole is None else whole
+
+
 def _speed(event: Event) -> float | None:
     speed = event.data.get("tokens_per_second")
     if not isinstance(speed, int | float):
@@ -121,7 +136,11 @@ def _latest(heard: int | None, events: Sequence[Event]) -> int | None:
 def _merged(series: Series, points: Iterable[tuple[int | None, float | None]]) -> Series:
     """`series` with `points`; of one step the last value counts (a resumed job repeats steps)."""
     fresh = {step: value for step, value in points if step is not None and value is not None}
-    return tuple(sorted({**dict(series), **fresh}.items())) if fresh else series
+    if not fresh:
+        return series
+    if not series or min(fresh) > series[-1][0]:  # as nearly always: no need to look at the old
+        return (*series, *sorted(fresh.items()))
+    return tuple(sorted({**dict(series), **fresh}.items()))
 
 
 def _pulse(

@@ -240,8 +240,10 @@ class _Given:
         ordered = sorted(fresh.values(), key=lambda event: event.created_at)
         self._ids.update(fresh)
         self._recent = sorted([*self._recent, *ordered], key=lambda event: event.created_at)
-        while self._recent and self._is_old(self._recent[0]):
-            self.anchor = self._recent.pop(0).id
+        recent = self._recent
+        if old := next((place for place, e in enumerate(recent) if not self._is_old(e)), 0):
+            self.anchor = recent[old - 1].id
+            del recent[:old]
         return tuple(ordered)
 
     def misses(self, found: Sequence[Event]) -> bool:

@@ -57,6 +57,17 @@ def test_no_event_breaks_it(found: list[Event], now: float) -> None:
         assert seconds is None or seconds >= 0
 
 
+def test_accuracies_are_kept_as_losses_are() -> None:
+    both = {"valid_mean_token_accuracy": 0.5, "full_valid_mean_token_accuracy": 0.75}
+    found = [
+        metrics(110, step=1, train_mean_token_accuracy=0.25),
+        metrics(120, step=2, train_mean_token_accuracy=0.5, **both),
+    ]
+    progress = Progress(JOB).seen(JOB, found)
+    assert progress.train_accuracy == ((1, 0.25), (2, 0.5))
+    assert progress.valid_accuracy == ((2, 0.75),)
+
+
 def test_what_a_run_looks_like() -> None:
     found = [
         message(100, "Fine-tuning job started"),

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 from ftjobs.evals.figures import bar_of, told, unit_of
 from ftjobs.evals.result import Comparison, Contrast, Gate
+from ftjobs.reports.axis import Axis
 from ftjobs.reports.page import bdi, safe
 
 __all__ = ["MOST", "forest", "strip"]
@@ -21,29 +21,6 @@ MOST = 200
 """Contrasts that are drawn; the table below the plot has all."""
 
 _HEIGHT = 20
-
-
-class Axis(NamedTuple):
-    """A scale from `low` to `high`; a difference of 1 is `size` of the unit shown."""
-
-    low: float
-    high: float
-    size: float
-
-    def at(self, value: float) -> float:
-        """Where a value lies, from 0 to 100."""
-        return 100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-
-    def ticks(self) -> list[float]:
-        """Round values, at most about six, nought among them if it is in reach."""
-        step = _round_step((self.high - self.low) * self.size / 5) / self.size
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [number * step for number in range(first, last + 1)]
-
-
-def _round_step(least: float) -> float:
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
 
 
 def forest(comparison: Comparison) -> Iterator[str]:
