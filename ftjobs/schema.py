@@ -557,10 +557,15 @@ class Completion(_Noun):
 
 
 class Delta(_Noun):
-    """A piece of a streamed answer.  The last one of each index carries `finish_reason`."""
+    """A piece of a streamed answer.  The last one of each index carries `finish_reason`.
+
+    `tool_calls` are pieces too, as the wire has them: those of one `index` belong together, and
+    their `arguments` are to be put one after another.
+    """
 
     index: int = 0
     content: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
 

@@ -405,6 +405,7 @@ class Service:
         model, streaming = body.pop("model"), body.pop("stream", False)
         messages = [ChatMessage(**message) for message in body.pop("messages")]
         body.pop("stream_options", None)
+        body.pop("tools", None)
         sampling = Sampling(**body)
         if not streaming:
             return _plain(self.backend.complete(model, messages, sampling=sampling))

@@ -150,7 +150,12 @@ class Completer(Protocol):
         ...
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = ...
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = ...,
+        tools: Tools = (),
     ) -> Iterator[Delta]:
         """The answer piece by piece.  A cut stream raises ServiceError, never ends quietly."""
         ...

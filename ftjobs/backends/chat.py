@@ -75,10 +75,10 @@ def deltas(chunks: Iterable[Raw], n: int, name: str) -> Iterator[Delta]:
         usage = mapping(chunk.get("usage")) or usage
         for choice in _choices(chunk, name):
             delta = _delta(choice, name)
-            if delta.content:
+            if delta.content or delta.tool_calls:
                 yield delta.model_copy(update={"finish_reason": None})
             if delta.finish_reason:
-                ends[delta.index] = delta.model_copy(update={"content": ""})
+                ends[delta.index] = delta.model_copy(update={"content": "", "tool_calls": None})
     if len(ends) < n:
         raise ServiceError(f"{name}: the stream ended before the answer did")
     *others, last = sorted(ends.values(), key=lambda delta: delta.index)
@@ -98,8 +98,11 @@ def _choices(answer: Raw, name: str) -> list[Raw]:
 
 
 def _delta(choice: Raw, name: str) -> Delta:
-    content = mapping(choice.get("delta")).get("content")
-    reason = choice.get("finish_reason")
-    return noun(
-        Delta, {"index": choice.get("index"), "content": content, "finish_reason": reason}, name
-    )
+    piece = mapping(choice.get("delta"))
+    found = {
+        "index": choice.get("index"),
+        "content": piece.get("content"),
+        "tool_calls": piece.get("tool_calls") or None,
+        "finish_reason": choice.get("finish_reason"),
+    }
+    return noun(Delta, found, name)

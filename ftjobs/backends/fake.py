@@ -286,7 +286,12 @@ class FakeBackend:
             )
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = WIRE_DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = WIRE_DEFAULTS,
+        tools: Tools = (),  # noqa: ARG002 - as in `complete`
     ) -> Iterator[Delta]:
         """The scripted answer, one token at a time."""
         with self._call("stream"):

@@ -80,11 +80,16 @@ class Native:
         return completion(answer, model, self.name)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = DEFAULTS,
+        tools: Tools = (),
     ) -> Iterator[Delta]:
         """The answer piece by piece; only its opening is retried.  Raises as `complete`."""
         check_sampling(sampling, self.capabilities, self.name)
-        body = chat_body(model, messages, sampling)
+        body = chat_body(model, messages, sampling, tools)
         return deltas(self._rest.stream(self.chat, body), sampling.n, self.name)
 
 

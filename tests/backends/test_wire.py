@@ -839,6 +839,25 @@ def test_a_garbled_stream_is_an_error(world: World, piece: str) -> None:
         list(world.backend.stream("fake-base", PROMPT))
 
 
+def test_a_call_of_a_tool_comes_in_pieces(world: World) -> None:
+    call = {"index": 0, "id": "call_1", "type": "function"}
+    pieces: list[dict[str, Any]] = [
+        {"delta": {"role": "assistant", "content": None, "tool_calls": [call]}},
+        {"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}},
+        {"delta": {}, "finish_reason": "tool_calls"},
+    ]
+    lines = [json.dumps({"choices": [{"index": 0} | piece]}) for piece in pieces]
+    body = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
+    world.service.fault("POST", "/chat/completions", body=body.encode())
+    tool = {"type": "function", "function": {"name": "now"}}
+    got = list(world.backend.stream("fake-base", PROMPT, tools=[tool]))
+    assert world.service.requests[-1].json["tools"] == [tool]
+    assert [delta.tool_calls for delta in got] == [
+        (call,), ({"index": 0, "function": {"arguments": "{}"}},), None
+    ]  # fmt: skip
+    assert got[-1].finish_reason == "tool_calls"
+
+
 def test_several_answers_come_with_their_ends_and_the_usage(world: World) -> None:
     got = list(world.backend.stream("fake-base", PROMPT, sampling=Sampling(n=2)))
     texts = ["".join(d.content for d in got if d.index == index) for index in range(2)]

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ftjobs.backends.base import Tools
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
 from ftjobs.client import Client
@@ -28,7 +29,12 @@ class _Backend(FakeBackend):
     single characters; asked "how", they say how they are drawn."""
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = PLAIN
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = PLAIN,
+        tools: Tools = (),
     ) -> Iterator[Delta]:
         question = messages[-1].content
         if question == "how":

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from ftjobs.backends.base import Tools
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.cli import main
 from ftjobs.cli.conversation import Conversation
@@ -37,7 +38,12 @@ class Tandem(FakeBackend):
         self.meeting = threading.Barrier(2, timeout=20)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = PLAIN
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = PLAIN,
+        tools: Tools = (),
     ) -> Iterator[Delta]:
         deltas = super().stream(model, messages, sampling=sampling)
 
@@ -122,7 +128,12 @@ def test_no_answer_of_many_commands_the_log(
 def test_an_escape_that_comes_in_two_pieces_shows_no_half_of_it(run: Run) -> None:
     class Split(FakeBackend):
         def stream(
-            self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = PLAIN
+            self,
+            model: str,
+            messages: Sequence[ChatMessage],
+            *,
+            sampling: Sampling = PLAIN,
+            tools: Tools = (),
         ) -> Iterator[Delta]:
             return (Delta(content=char) for char in "\x1b]0;title\x07\x1b[31mred\x1b[0m 学習率\x1b")
 

@@ -337,16 +337,22 @@ class LocalBackend:
         return self._answering.complete_many(requests)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = _DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = _DEFAULTS,
+        tools: Tools = (),
     ) -> Iterator[Delta]:
-        """The answer piece by piece.
+        """The answer piece by piece; `tools` as in `complete`.
 
         Raises:
             NotFoundError: no such fine-tuned model or checkpoint.
             ModelError: no such base model.
-            InvalidRequestError: the prompt cannot be rendered or is too long.
+            InvalidRequestError: the prompt cannot be rendered or is too long, or the template has
+                no place for tools.
         """
-        return self._answering.stream(Request(model, tuple(messages), sampling))
+        return self._answering.stream(Request(model, tuple(messages), sampling, tuple(tools)))
 
     def likelihoods(
         self, model: str, conversations: Sequence[Sequence[ChatMessage]]

@@ -288,10 +288,16 @@ class WireBackend:
         return completion(raw, model, self.name)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling = DEFAULTS
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        *,
+        sampling: Sampling = DEFAULTS,
+        tools: Tools = (),
     ) -> Iterator[Delta]:
         """The answer piece by piece; only its opening is retried.  Raises as `complete`."""
         check_sampling(sampling, self.capabilities, self.name)
-        body = chat_body(model, messages, sampling) | {"stream_options": {"include_usage": True}}
+        body = chat_body(model, messages, sampling, tools)
+        body["stream_options"] = {"include_usage": True}
         chunks = self._wire.stream("/chat/completions", body)
         return deltas(chunks, sampling.n, self.name)
