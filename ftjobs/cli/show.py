@@ -16,6 +16,7 @@ import click
 
 from ftjobs.reports.cells import clean, cut, disarmed, table
 from ftjobs.reports.words import as_json
+from ftjobs.reports.words import size as size
 from ftjobs.reports.words import span as span
 from ftjobs.reports.words import when as when
 
@@ -63,16 +64,6 @@ def show_pairs(pairs: Sequence[tuple[str, object]]) -> None:
     longest = max((len(name) for name, _ in given), default=0)
     for name, value in given:
         click.echo(f"{name:<{longest}}  {clean_line(value)}")
-
-
-def size(count: int) -> str:
-    """A number of bytes in words."""
-    value = float(count)
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 def can_redraw(environ: Mapping[str, str]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["as_json", "called", "many", "span", "when"]
+__all__ = ["as_json", "called", "many", "size", "span", "when"]
 
 
 def as_json(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -38,6 +38,16 @@ def when(seconds: int | None) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):
         return str(seconds)
+
+
+def size(count: int) -> str:
+    """A number of bytes in words."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
 
 
 def span(seconds: float) -> str:
