@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from ftjobs.backends.base import Backend
 from ftjobs.server.caller import THIS_MACHINE, Caller, Scope
+from ftjobs.server.chats import Turns
 from ftjobs.server.database import Database
 from ftjobs.server.keys import Keys
 from ftjobs.server.once import Once
@@ -25,6 +26,7 @@ class Desk:
     def __init__(self, backend: Backend, options: Options, database: Database) -> None:
         self.backend, self.options, self.database = backend, options, database
         self.keys, self.owners, self.once = Keys(database), Owners(database), Once(database)
+        self.turns = Turns(options.chats, options.chats_waiting)
 
     def caller(self, authorization: str) -> Caller:
         """Who sends a request with this header.  Refusal 401 for nobody that is known."""

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftjobs.backends.base import Backend, Tools
+from ftjobs.backends.base import Backend, Hosted, Tools
 from ftjobs.errors import InvalidRequestError, NotFoundError
 from ftjobs.schema import (
     ENDED,
     IDENTITY,
+    Capabilities,
     ChatMessage,
     Checkpoint,
     Completion,
@@ -47,6 +48,16 @@ class Project:
     ) -> None:
         self.backend, self.owners, self.once = backend, owners, once
         self.options, self.caller = options, caller
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do."""
+        return self.backend.capabilities
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether a service answers, which may see images and reads calls of tools itself."""
+        return isinstance(self.backend, Hosted)
 
     # --- files -------------------------------------------------------------------------------
 
@@ -207,10 +218,10 @@ class Project:
         return found.model_copy(update={"model": model})
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling
+        self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling, tools: Tools = ()
     ) -> Iterator[Delta]:
         """The answer piece by piece."""
-        return self.backend.stream(self._asked(model), messages, sampling=sampling)
+        return self.backend.stream(self._asked(model), messages, sampling=sampling, tools=tools)
 
     def _asked(self, name: str) -> str:
         """The backend's name of a model that may be asked.  NotFoundError if it may not."""
