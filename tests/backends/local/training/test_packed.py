@@ -91,7 +91,7 @@ def measured(
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     model.zero_grad()
     scores = scorer.score(rows)
-    weights = torch.linspace(-1, 1, len(scores.logprobs))  # any objective, not only a mean
+    weights = torch.linspace(-1, 2, len(scores.logprobs))  # any objective, not only a mean
     torch.autograd.backward((scores.logprobs * weights).sum())
     grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     return scores.logprobs.detach(), scores.hits, grads
