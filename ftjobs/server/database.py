@@ -19,7 +19,8 @@ _DAMAGED = "Restore server.db from a backup.  Without it, keys and the owners of
 class Database:
     """One SQLite file, WAL and FULL: what was acknowledged survives a power cut.
 
-    One connection for all threads, one transaction at a time, and each of them short.  Other
+    One connection for all threads, one transaction at a time, and each of them short; and one more
+    to read with, for whoever cannot wait until another's transaction is on the disk.  Other
     processes (`ftjobs serve keys`) open the same file.
     """
 
@@ -27,6 +28,7 @@ class Database:
         self.home = home
         self.path = home / "server.db"
         self._lock = threading.RLock()
+        self._reading = threading.Lock()
         with translated(self.path, if_damaged=_DAMAGED):
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._db = sqlite3.connect(
@@ -36,6 +38,10 @@ class Database:
             begin_log(self._db)
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._reader = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._reader.execute("PRAGMA query_only = ON")
 
     def create(self, *tables: str) -> None:
         """Statements that make a room's tables where they are missing."""
@@ -63,6 +69,11 @@ class Database:
         with self._lock, translated(self.path, if_damaged=_DAMAGED):
             return self._db.execute(sql, values).fetchall()
 
+    def committed(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a query finds in what was committed; it waits for no transaction."""
+        with self._reading, translated(self.path, if_damaged=_DAMAGED):
+            return self._reader.execute(sql, values).fetchall()
+
     def write(self, sql: str, *values: Any) -> int:
         """Run one statement in a transaction; how many rows it changed."""
         with self.transaction() as db:
@@ -70,5 +81,6 @@ class Database:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._reading, self._lock:
+            self._reader.close()
             self._db.close()

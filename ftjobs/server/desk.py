@@ -10,12 +10,14 @@ from ftjobs.backends.base import Backend
 from ftjobs.server.caller import THIS_MACHINE, Caller, Scope
 from ftjobs.server.chats import Turns
 from ftjobs.server.database import Database
+from ftjobs.server.guard.metrics import Metrics
 from ftjobs.server.keys import Keys
 from ftjobs.server.once import Once
 from ftjobs.server.options import Options
 from ftjobs.server.owners import Owners
 from ftjobs.server.project import Project
 from ftjobs.server.refusals import Refusal
+from ftjobs.server.sessions import Sessions
 
 __all__ = ["Administers", "Desk", "Reads", "Trains"]
 
@@ -26,19 +28,29 @@ class Desk:
     def __init__(self, backend: Backend, options: Options, database: Database) -> None:
         self.backend, self.options, self.database = backend, options, database
         self.keys, self.owners, self.once = Keys(database), Owners(database), Once(database)
+        self.sessions, self.metrics = Sessions(database), Metrics()
         self.turns = Turns(options.chats, options.chats_waiting)
 
-    def caller(self, authorization: str) -> Caller:
-        """Who sends a request with this header.  Refusal 401 for nobody that is known."""
+    def caller(self, authorization: str, session: str = "") -> Caller:
+        """Who sends a request with this header, or else with this cookie.
+
+        Refusal 401 for nobody that is known.
+        """
         if not self.keys.any():
             return THIS_MACHINE
         scheme, _, key = authorization.partition(" ")
         found = self.keys.find(key.strip()) if scheme.lower() == "bearer" else None
+        if found is None and session and not authorization:
+            found = self.caller_of_cookie(session)
         if found is None:
             message = "this server wants an API key: Authorization: Bearer ftj-…"
             code = "invalid_api_key" if authorization else "missing_api_key"
             raise Refusal(401, message, code=code)
         return found
+
+    def caller_of_cookie(self, session: str) -> Caller | None:
+        """Whose session it is; None if nobody's.  Without any key, nobody needs one."""
+        return self.sessions.find(session) if self.keys.any() else THIS_MACHINE
 
     def project(self, caller: Caller) -> Project:
         """The backend as this caller sees it."""
