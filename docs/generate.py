@@ -22,7 +22,7 @@ from ftjobs.cli.watch import SECRETS
 from ftjobs.data.rules import RULES, Fixable, Rule
 from ftjobs.errors import ExitCode
 from ftjobs.reports import dataset, failure
-from ftjobs.schema import Capabilities, Hyperparameters, Sampling
+from ftjobs.schema import FOR_PROGRAMS, Capabilities, Hyperparameters, Sampling
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
@@ -263,7 +263,11 @@ def settings() -> Iterator[str]:
     yield field_table(Hyperparameters)
     yield "Which of them a service takes is in [the table above](#services)."
     yield "## Sampling"
-    yield "Fields of `ftjobs.Sampling`, options of `ftjobs chat` and `ftjobs compare`."
+    programs = [f"`{name}`" for name in Sampling.model_fields if name in FOR_PROGRAMS]
+    yield (
+        "Fields of `ftjobs.Sampling`. They are options of `ftjobs chat` and `ftjobs compare` too, "
+        f"but for {', '.join(programs)}, which are for programs."
+    )
     yield field_table(Sampling)
     yield who_draws()
 

@@ -11,6 +11,7 @@ accuracies are fractions from 0 to 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -228,7 +229,11 @@ class Sampling(_Closed):
 
     `seed` makes local answers reproducible; hosted services treat it as best effort.  `top_k` and
     those below it but `n` are no part of OpenAI's wire: `Capabilities.sampling` says who knows
-    them.  Beam search is deterministic, so it goes with no temperature above 0.
+    them.  Beam search is deterministic, so it goes with no temperature above 0; nor does it go
+    with `logprobs` and `response_format`.
+
+    `response_format` is the wire's: `{"type": "json_object"}`, or `{"type": "json_schema",
+    "json_schema": {"name": …, "schema": …}}`.
     """
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = Field(
@@ -249,6 +254,15 @@ class Sampling(_Closed):
     )
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = Field(
         None, description="Lowers tokens that the answer has used at all, -2 to 2."
+    )
+    logprobs: bool | None = Field(
+        None, description="Say how likely each token of the answer was to the model."
+    )
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
+        None, description="With logprobs: say it of so many of the likeliest tokens too, 0 to 20."
+    )
+    response_format: Mapping[str, Any] | None = Field(
+        None, description="Answer in JSON, of a JSON Schema if it has one."
     )
     top_k: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Draw from this many of the likeliest tokens; 0 for all. Default 0."
@@ -286,7 +300,36 @@ class Sampling(_Closed):
             raise ValueError("beams are searched, not drawn: temperature must be 0 or left out")
         if info.data.get("n", 1) > value:
             raise ValueError(f"{value} beams give at most {value} answers: n is too many")
+        for name in ("logprobs", "response_format"):
+            if info.data.get(name):
+                raise ValueError(f"beams do not go with {name}")
         return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _beside_the_token(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and not info.data.get("logprobs"):
+            raise ValueError("it needs logprobs: true")
+        return value
+
+    @field_validator("response_format")
+    @classmethod
+    def _of_the_wire(cls, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if value is None or value == {"type": "text"}:  # as if it were not there
+            return None
+        kind, own = value.get("type"), value.get("json_schema")
+        if kind == "json_object" and len(value) == 1:
+            return value
+        if kind != "json_schema" or not isinstance(own, Mapping) or len(value) > 2:
+            raise ValueError(
+                'must be {"type": "json_object"}, or {"type": "json_schema", "json_schema": …}'
+            )
+        name, schema = own.get("name"), own.get("schema")
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)):
+            raise ValueError("json_schema.name must be 1 to 64 letters, digits, - and _")
+        if isinstance(schema, Mapping):
+            return value
+        raise ValueError("json_schema.schema must be a JSON Schema, as an object")
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -299,6 +342,10 @@ class Sampling(_Closed):
         if "" in value:
             raise ValueError("a stop text cannot be empty")
         return value
+
+
+FOR_PROGRAMS = frozenset({"logprobs", "top_logprobs", "response_format"})
+"""The fields of `Sampling` that are for programs: command lines and comparisons have them not."""
 
 
 # --- what a backend answers -------------------------------------------------------------------
@@ -479,6 +526,7 @@ class Capabilities(_Closed):
         frozenset(
             {"temperature", "top_p", "max_tokens", "stop", "seed", "n"}
             | {"frequency_penalty", "presence_penalty"}
+            | {"logprobs", "top_logprobs", "response_format"}
         ),
         description="The fields of `Sampling` that a chat request may be given.",
     )
@@ -523,12 +571,26 @@ class ChatMessage(_Noun):
     tool_call_id: str | None = None
 
 
+def _only_a_mapping(value: object) -> object:
+    # Of log-probabilities, some services have shapes of their own.
+    return value if isinstance(value, Mapping) else None
+
+
+_Logprobs = Annotated[Mapping[str, Any] | None, BeforeValidator(_only_a_mapping)]
+"""As the wire has it: `content` is a list with `token`, `logprob` (in nats), `bytes` and
+`top_logprobs` of each token."""
+
+
 class Choice(_Noun):
-    """One answer.  `finish_reason` is "stop", "length", or a service's own word."""
+    """One answer.  `finish_reason` is "stop", "length", or a service's own word.
+
+    `logprobs` is there if it was asked for.
+    """
 
     index: int = 0
     message: ChatMessage
     finish_reason: str | None = None
+    logprobs: _Logprobs = None
 
 
 class Usage(_Noun):
@@ -560,13 +622,14 @@ class Delta(_Noun):
     """A piece of a streamed answer.  The last one of each index carries `finish_reason`.
 
     `tool_calls` are pieces too, as the wire has them: those of one `index` belong together, and
-    their `arguments` are to be put one after another.
+    their `arguments` are to be put one after another.  `logprobs` are those of the piece's tokens.
     """
 
     index: int = 0
     content: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] | None = None
     finish_reason: str | None = None
+    logprobs: _Logprobs = None
     usage: Usage | None = None
 
 

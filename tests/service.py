@@ -499,7 +499,12 @@ def _chunks(
         base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model}
         for delta in deltas:
             piece = {"content": delta.content} if delta.content else {}
-            choice = {"index": delta.index, "delta": piece, "finish_reason": delta.finish_reason}
+            choice = {
+                "index": delta.index,
+                "delta": piece,
+                "finish_reason": delta.finish_reason,
+                "logprobs": delta.logprobs,
+            }
             yield base | {"choices": [choice], "usage": None}
             if delta.usage:
                 yield base | {"choices": [], "usage": _plain(delta.usage)}

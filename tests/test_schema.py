@@ -130,12 +130,38 @@ def test_beams_are_searched_not_drawn() -> None:
         Sampling(num_beams=2, n=3)
 
 
+def test_formats_of_answers_are_the_wires() -> None:
+    own = {"name": "x", "schema": {"type": "object"}, "strict": True}
+    for form in ({"type": "json_object"}, {"type": "json_schema", "json_schema": own}):
+        assert Sampling(response_format=form).response_format == form
+    assert Sampling(response_format={"type": "text"}) == Sampling()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"type": "xml"}, {"type": "json_schema"}, {"type": "json_object", "schema": {}},
+        {"type": "json_schema", "json_schema": {"schema": {}}},
+        {"type": "json_schema", "json_schema": {"name": "no spaces", "schema": {}}},
+        {"type": "json_schema", "json_schema": {"name": "x"}},
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": True}},
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}, "strict": True},
+    ],
+)  # fmt: skip
+def test_formats_that_cannot_be(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="response_format"):
+        Sampling(response_format=given)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"num_beams": 0}, {"num_beams": 65}, {"top_k": -1}, {"min_tokens": -1},
         {"repetition_penalty": 0}, {"repetition_penalty": float("inf")},
-        {"min_tokens": 9, "max_tokens": 8},
+        {"min_tokens": 9, "max_tokens": 8}, {"top_logprobs": 2},
+        {"logprobs": False, "top_logprobs": 0}, {"logprobs": True, "top_logprobs": 21},
+        {"logprobs": True, "num_beams": 2},
+        {"response_format": {"type": "json_object"}, "num_beams": 2},
     ],
 )  # fmt: skip
 def test_samplings_out_of_range(settings: dict[str, Any]) -> None:

@@ -75,10 +75,11 @@ def deltas(chunks: Iterable[Raw], n: int, name: str) -> Iterator[Delta]:
         usage = mapping(chunk.get("usage")) or usage
         for choice in _choices(chunk, name):
             delta = _delta(choice, name)
-            if delta.content or delta.tool_calls:
+            if delta.content or delta.tool_calls or delta.logprobs:
                 yield delta.model_copy(update={"finish_reason": None})
             if delta.finish_reason:
-                ends[delta.index] = delta.model_copy(update={"content": "", "tool_calls": None})
+                nothing_more = {"content": "", "tool_calls": None, "logprobs": None}
+                ends[delta.index] = delta.model_copy(update=nothing_more)
     if len(ends) < n:
         raise ServiceError(f"{name}: the stream ended before the answer did")
     *others, last = sorted(ends.values(), key=lambda delta: delta.index)
@@ -104,5 +105,6 @@ def _delta(choice: Raw, name: str) -> Delta:
         "content": piece.get("content"),
         "tool_calls": piece.get("tool_calls") or None,
         "finish_reason": choice.get("finish_reason"),
+        "logprobs": choice.get("logprobs") or None,
     }
     return noun(Delta, found, name)

@@ -279,7 +279,12 @@ class FakeBackend:
                 created=self._now(),
                 model=model,
                 choices=tuple(
-                    Choice(index=i, message=message, finish_reason=finish_reason)
+                    Choice(
+                        index=i,
+                        message=message,
+                        finish_reason=finish_reason,
+                        logprobs=_logprobs(tokens, sampling),
+                    )
                     for i in range(sampling.n)
                 ),
                 usage=_usage(messages, tokens, sampling.n),
@@ -297,7 +302,11 @@ class FakeBackend:
         with self._call("stream"):
             check_sampling(sampling, self.capabilities, self.name)
             tokens, finish_reason = self._answer(model, messages, sampling)
-        deltas = [Delta(index=i, content=token) for token in tokens for i in range(sampling.n)]
+        deltas = [
+            Delta(index=i, content=token, logprobs=_logprobs([token], sampling))
+            for token in tokens
+            for i in range(sampling.n)
+        ]
         usage = _usage(messages, tokens, sampling.n)
         last = sampling.n - 1
         deltas += [
@@ -486,6 +495,22 @@ def _text(message: ChatMessage) -> str:
     if isinstance(message.content, str):
         return message.content
     return "".join(str(part.get("text", "")) for part in message.content or ())
+
+
+def _logprobs(tokens: Sequence[str], sampling: Sampling) -> Mapping[str, Any] | None:
+    """Invented ones: a longer word is less likely, and the next is less likely by 1 nat."""
+    if not sampling.logprobs:
+        return None
+    most = sampling.top_logprobs or 0
+    content = []
+    for token in tokens:
+        words = [token, *(f"word{place}" for place in range(1, most))]
+        told = [
+            {"token": word, "logprob": -len(token) / 10 - place, "bytes": list(word.encode())}
+            for place, word in enumerate(words)
+        ]
+        content.append({**told[0], "top_logprobs": told[:most]})
+    return {"content": content}
 
 
 def _usage(messages: Sequence[ChatMessage], tokens: Sequence[str], n: int) -> Usage:

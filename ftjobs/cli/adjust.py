@@ -11,7 +11,7 @@ from typing import Any
 
 from ftjobs.errors import ConfigError
 from ftjobs.jobs.fields import build
-from ftjobs.schema import Sampling
+from ftjobs.schema import FOR_PROGRAMS, Sampling
 
 __all__ = ["adjusted", "in_force", "is_adjustment", "listing"]
 
@@ -30,6 +30,8 @@ ELSEWHERE = {
 DRAWING = ("top_p", "top_k", "seed")
 """Settings that change nothing where nothing is drawn."""
 
+SETTINGS = tuple(name for name in Sampling.model_fields if name not in FOR_PROGRAMS)
+
 _NAME = re.compile(r"--[A-Za-z]")
 
 
@@ -42,7 +44,7 @@ def is_adjustment(line: str) -> bool:
     words = line.split()
     if not words or not _NAME.match(words[0]):
         return False
-    if _name(words[0].partition("=")[0]) in Sampling.model_fields:
+    if _name(words[0].partition("=")[0]) in SETTINGS:
         return True
     values = [not _NAME.match(word) for word in words]
     return not any(one and next_ for one, next_ in pairwise(values))
@@ -62,8 +64,10 @@ def adjusted(sampling: Sampling, line: str) -> Sampling:
             "unknown setting 'do_sample'",
             hint="temperature 0 takes the likeliest token; above 0, tokens are drawn.",
         )
+    if not_here := sorted(FOR_PROGRAMS & given.keys()):
+        raise ConfigError(f"{', '.join(not_here)}: for programs alone, in ftjobs.Sampling")
     values = sampling.model_dump(exclude_defaults=True) | given
-    reset = {name for name in Sampling.model_fields if given.get(name) == DEFAULT}
+    reset = {name for name in SETTINGS if given.get(name) == DEFAULT}
     return build(Sampling, {name: values[name] for name in values if name not in reset})
 
 
@@ -92,7 +96,7 @@ def in_force(sampling: Sampling) -> str:
 
 def listing(sampling: Sampling, columns: int) -> Iterator[str]:
     """Lines with every setting, its value and what it does, in at most so many columns."""
-    names = [name for name in Sampling.model_fields if name != "n"]
+    names = [name for name in SETTINGS if name != "n"]
     given = sampling.model_dump(exclude_defaults=True)
     shown = {name: _shown(given.get(name, DEFAULT)) for name in names}
     left, middle = (max(map(len, texts)) for texts in (names, shown.values()))

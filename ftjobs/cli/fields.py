@@ -10,6 +10,8 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ftjobs.schema import FOR_PROGRAMS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 SECTIONS: Mapping[str, Sequence[str]] = {
@@ -69,7 +71,7 @@ def options(model: type[BaseModel], *, leave_out: Iterable[str] = ()) -> Callabl
 
     def decorate(command: F) -> F:
         for name, field in reversed(model.model_fields.items()):
-            if name not in leave_out:
+            if name not in {*leave_out, *FOR_PROGRAMS}:
                 command = _option(name, field)(command)
         return command
 

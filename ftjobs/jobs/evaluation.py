@@ -27,7 +27,7 @@ from pydantic import (
 
 from ftjobs.jobs.fields import explain
 from ftjobs.jobs.tables import Source, Table, found, listed
-from ftjobs.schema import Sampling
+from ftjobs.schema import FOR_PROGRAMS, Sampling
 
 __all__ = [
     "READING",
@@ -41,12 +41,12 @@ __all__ = [
 
 
 def _fields() -> Iterator[tuple[str, Any]]:
-    """The fields of `Sampling` but `n`, with its limits, words and defaults."""
+    """The fields of `Sampling` that arms have, with its limits, words and defaults."""
     for name, field in Sampling.model_fields.items():
         kind: Any = field.annotation
         if get_origin(kind) is tuple:  # a list in TOML
             kind = Annotated[kind, BeforeValidator(_one_or_many)]
-        if name != "n":
+        if name not in {"n", *FOR_PROGRAMS}:
             yield name, (kind, field)
 
 
@@ -77,7 +77,9 @@ Price = Annotated[tuple[Dollars, Dollars], BeforeValidator(_two)]
 
 
 class _Asked(_Sampled):
-    """How a model is asked: every field of `Sampling` but `n`, which is `Evaluation.samples`."""
+    """How a model is asked: the fields of `Sampling`, but those for programs and `n`, which is
+    `Evaluation.samples`.
+    """
 
     model: Text | None = None
     backend: Text | None = None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.cli.adjust import adjusted, in_force, is_adjustment, listing
+from ftjobs.cli.adjust import SETTINGS, adjusted, in_force, is_adjustment, listing
 from ftjobs.errors import ConfigError
 from ftjobs.schema import Sampling
 
@@ -45,6 +45,7 @@ def test_lines_that_change_it(line: str, wanted: dict[str, Any]) -> None:
         ("--stop 'open", "quotation mark"),
         ("--n 3", "one answer at a time"),
         ("--do_sample true", "temperature 0"),
+        ("--logprobs true", "logprobs: for programs"),
         ("--colour default", "unknown setting 'colour'"),
         ("--min_tokens 9 --max_tokens 8", "min_tokens: an answer has at most"),
     ],
@@ -94,7 +95,7 @@ def test_any_line_is_understood_or_refused(line: str) -> None:
 def test_the_list_has_every_setting_in_the_width_there_is(columns: int) -> None:
     lines = list(listing(Sampling(stop=("x", "y"), temperature=0.25), columns))
     text = "\n".join(lines)
-    assert all(f"\n{name} " in f"\n{text}" for name in Sampling.model_fields if name != "n")
+    assert all(f"\n{name} " in f"\n{text}" for name in SETTINGS if name != "n")
     assert "0.25" in text
     assert "'x' 'y'" in text
     if columns >= 80:

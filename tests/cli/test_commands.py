@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.cli.adjust import SETTINGS
 from ftjobs.client import Client
-from ftjobs.schema import IDENTITY, Hyperparameters, Job, JobError, Sampling
+from ftjobs.schema import IDENTITY, Hyperparameters, Job, JobError
 from tests.cli.conftest import DATASETS, TRAIN, Run
 
 
@@ -101,7 +102,8 @@ def test_options_are_the_fields_with_their_descriptions(run: Run) -> None:
         assert f"--{name.replace('_', '-')} " in text
         assert str(field.description) in text
     text = " ".join(run("chat", "--help").out.split())
-    assert all(f"--{name.replace('_', '-')} " in text for name in Sampling.model_fields)
+    assert all(f"--{name.replace('_', '-')} " in text for name in SETTINGS)
+    assert "logprobs" not in text
 
 
 @pytest.mark.parametrize(

@@ -371,7 +371,15 @@ def test_sampling_is_honoured(subject: Subject, backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"top_k": 5}, {"repetition_penalty": 1.2}, {"min_tokens": 1}, {"num_beams": 2}]
+    "setting",
+    [
+        {"top_k": 5},
+        {"repetition_penalty": 1.2},
+        {"min_tokens": 1},
+        {"num_beams": 2},
+        {"logprobs": True},
+        {"response_format": {"type": "json_object"}},
+    ],
 )
 def test_samplings_are_known_or_refused(
     subject: Subject, backend: Backend, setting: dict[str, Any]
@@ -385,6 +393,29 @@ def test_samplings_are_known_or_refused(
     whole = backend.complete(subject.base_model, PROMPT, sampling=sampling).text
     pieces = backend.stream(subject.base_model, PROMPT, sampling=sampling)
     assert "".join(piece.content for piece in pieces) == whole
+
+
+def test_log_probabilities_are_those_of_the_answers_tokens(
+    subject: Subject, backend: Backend
+) -> None:
+    sampling = GREEDY.model_copy(update={"logprobs": True, "top_logprobs": 3})
+    if "logprobs" not in backend.capabilities.sampling:
+        with pytest.raises(UnsupportedError, match="logprobs"):
+            backend.complete(subject.base_model, PROMPT, sampling=sampling)
+        return
+    (choice,) = backend.complete(subject.base_model, PROMPT, sampling=sampling).choices
+    assert choice.logprobs is not None
+    tokens = choice.logprobs["content"]
+    said = b"".join(bytes(token["bytes"]) for token in tokens)
+    assert said.decode(errors="replace") == choice.message.content
+    for token in tokens:
+        assert token["logprob"] <= 0
+        assert len(token["top_logprobs"]) == 3
+        assert {"token", "logprob", "bytes"} <= token["top_logprobs"][0].keys()
+    deltas = list(backend.stream(subject.base_model, PROMPT, sampling=sampling))
+    assert [each for d in deltas if d.logprobs for each in d.logprobs["content"]] == tokens
+    (choice,) = backend.complete(subject.base_model, PROMPT, sampling=GREEDY).choices
+    assert choice.logprobs is None
 
 
 def test_threads_may_ask_at_once(finished: Finished, subject: Subject, backend: Backend) -> None:

@@ -11,7 +11,7 @@ from ftjobs.errors import ConfigError
 from ftjobs.jobs.evaluation import ArmTable, ComparisonFile, Evaluation, GateTable, JudgeTable
 from ftjobs.jobs.jobfile import parse_evaluation, read_evaluation, read_job
 from ftjobs.jobs.tables import keys
-from ftjobs.schema import Sampling
+from ftjobs.schema import FOR_PROGRAMS, Sampling
 
 EVERYTHING = """
 backend = "local"
@@ -113,11 +113,11 @@ def test_a_job_file_stands_in_for_what_its_table_does_not_say() -> None:
     assert parse_evaluation(f"{job}[evaluation.arms.base]\ntop_p = 1\n").base == "m"
 
 
-def test_every_field_of_sampling_but_n_is_a_key_of_arms_and_judge() -> None:
+def test_fields_of_sampling_are_keys_of_arms_and_judge() -> None:
     known = {".".join(key) for key in keys(ComparisonFile)}
     for table in ("evaluation.arms.*", "evaluation.judge"):
-        assert {f"{table}.{name}" for name in Sampling.model_fields if name != "n"} <= known
-        assert f"{table}.n" not in known
+        ours = {name for name in Sampling.model_fields if f"{table}.{name}" in known}
+        assert ours == Sampling.model_fields.keys() - {"n", *FOR_PROGRAMS}
 
 
 def test_what_is_drawn_is_only_what_was_written() -> None:
