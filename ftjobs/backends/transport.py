@@ -51,6 +51,7 @@ def open_client(
     *,
     slowest: float = SLOWEST,
     verify: ssl.SSLContext | bool = True,
+    bare: bool = False,
 ) -> httpx2.Client:
     """A client whose every call ends in time.  Thread-safe; close it after use.
 
@@ -65,12 +66,13 @@ def open_client(
             refusal; see `in_time`.
         slowest: bytes a second that a transfer must move to go on for ever.
         verify: as in httpx2.
+        bare: follow no redirect, and of a streamed call never read the body, be it a refusal's.
 
     Raises:
         ConfigError: the environment names a proxy or certificates that cannot be used.
     """
     try:
-        return _Client(timeout, deadline, slowest, verify)
+        return _Client(timeout, deadline, slowest, verify, bare)
     except ImportError:
         raise ConfigError(
             "the environment names a SOCKS proxy, which needs the package socksio",
@@ -113,11 +115,16 @@ def each_in_time(pieces: Iterator[T], deadline: float) -> Iterator[T]:
 
 class _Client(httpx2.Client):
     def __init__(
-        self, timeout: float, deadline: float, slowest: float, verify: ssl.SSLContext | bool
+        self,
+        timeout: float,
+        deadline: float,
+        slowest: float,
+        verify: ssl.SSLContext | bool,
+        bare: bool,
     ) -> None:
         waits = httpx2.Timeout(timeout, pool=min(timeout, deadline))
         super().__init__(timeout=waits, verify=verify, limits=LIMITS)
-        self._seconds, self._slowest = deadline, slowest
+        self._seconds, self._slowest, self._bare = deadline, slowest, bare
         for transport in {self._transport, *self._mounts.values()} - {None}:
             # httpx2 has no other way to give its own proxies and certificates our sockets.
             pool: Any = transport._pool  # type: ignore[union-attr]
@@ -135,9 +142,10 @@ class _Client(httpx2.Client):
         with _within(_Deadline(self._seconds, self._slowest)):
             for _ in range(MOST_REDIRECTS):
                 answer = super().send(request, stream=True, auth=auth, follow_redirects=False)
-                following = _redirected(request, answer)
+                following = None if self._bare else _redirected(request, answer)
                 if following is None:
-                    return answer if stream and answer.is_success else _whole(answer)
+                    is_streamed = stream and (self._bare or answer.is_success)
+                    return answer if is_streamed else _whole(answer)
                 answer.close()
                 request = following
         raise httpx2.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from ftjobs.errors import FtjobsError
 from ftjobs.server.desk import Desk
 from ftjobs.server.refusals import error_body, refuse
+from ftjobs.server.webhooks.telling import telling
 from ftjobs.server.wire import models
 
 log = logging.getLogger("ftjobs.server")
@@ -30,6 +32,7 @@ def create_app(desk: Desk) -> FastAPI:
         version=version("ftjobs"),
         docs_url=None,
         redoc_url=None,
+        lifespan=_lifespan,
     )
     app.state.desk = desk
     for router in (models.router,):
@@ -40,6 +43,14 @@ def create_app(desk: Desk) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(Exception, _broken)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """What runs beside the requests."""
+    desk: Desk = app.state.desk
+    with telling(desk.backend, desk.database, desk.owners):
+        yield
 
 
 async def _identify(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:

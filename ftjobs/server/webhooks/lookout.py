@@ -1,0 +1,122 @@
+"""Finds the jobs that have ended, by the backend's list of jobs, and only while somebody is told.
+
+What an endpoint is told: jobs of its project that had not ended when it was made.  That is known
+of a job that a look found unfinished since then, and of one whose own times say so: it began or
+ended while no server ran, or between two looks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from ftjobs.backends.base import Backend, Hosted
+from ftjobs.errors import FtjobsError
+from ftjobs.schema import Job
+from ftjobs.server.owners import Owners
+from ftjobs.server.webhooks.endpoints import Endpoint, Endpoints
+from ftjobs.server.webhooks.outbox import Outbox
+
+__all__ = ["Lookout"]
+
+log = logging.getLogger("ftjobs.server")
+
+REST = 2.0
+"""Seconds between two looks at a backend on this machine."""
+REST_HOSTED = 20.0
+"""Seconds between two looks at a service, which limits how often it may be asked."""
+LONGEST_REST = 300.0
+"""Seconds, while the backend cannot be asked."""
+SETTLED = 20
+"""Jobs in a row that were told already, after which older ones were too: no list is read further.
+More than one, as lists of services may lag."""
+
+
+class Lookout:
+    """Looks again and again.
+
+    Args:
+        backend: whose jobs.
+        owners: whose job is whose.
+        endpoints: who is told.
+        outbox: where it is written down.
+        found: called when there is something to send.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        owners: Owners,
+        endpoints: Endpoints,
+        outbox: Outbox,
+        *,
+        found: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._backend, self._owners = backend, owners
+        self._endpoints, self._outbox, self._found = endpoints, outbox, found
+        self._rest = REST_HOSTED if isinstance(backend, Hosted) else REST
+        self._open, self._told = outbox.jobs()
+        self._looked = False  # to the end of the list, since the start
+
+    def run(self, stop: threading.Event) -> None:
+        """Look until `stop`."""
+        rest = self._rest
+        while not stop.is_set():
+            try:
+                self.look()
+                rest = self._rest
+            except FtjobsError as error:
+                if rest == self._rest:  # the first of several
+                    log.warning("webhooks: the jobs cannot be listed: %s", type(error).__name__)
+                rest = min(2 * rest, LONGEST_REST)
+            except Exception:
+                log.exception("webhooks: the jobs cannot be listed")
+                rest = LONGEST_REST
+            stop.wait(rest)
+
+    def look(self) -> None:
+        """Write down what has ended since the last look."""
+        if not (endpoints := self._endpoints.all()):
+            return
+        now = time.time()
+        seen, ended = self._listed()
+        newest = max(endpoint.created_at for endpoint in endpoints)
+        # Written when it tells an endpoint something new, not at every look.
+        if news := [job.id for job in seen if self._open.get(job.id, 0.0) <= newest]:
+            self._outbox.note_open(news, now)
+            self._open |= dict.fromkeys(news, now)
+        for job in ended:
+            self._outbox.tell(job, [each for each in endpoints if self._wants(each, job)])
+            self._told.add(job.id)
+            self._open.pop(job.id, None)
+        if ended:
+            self._found()
+
+    def _listed(self) -> tuple[list[Job], list[Job]]:
+        """Jobs that have not ended, and those that have and were not told, in order of their ends."""
+        seen: list[Job] = []
+        ended: list[Job] = []
+        missing, settled = set(self._open), 0
+        for job in self._backend.jobs():
+            missing.discard(job.id)
+            settled = settled + 1 if job.id in self._told else 0
+            if not job.ended:
+                seen.append(job)
+            elif job.id not in self._told:
+                ended.append(job)
+            elif self._looked and settled >= SETTLED and not missing:
+                break
+        self._looked = True
+        return seen, sorted(ended, key=lambda job: job.finished_at or 0)
+
+    def _wants(self, endpoint: Endpoint, job: Job) -> bool:
+        if job.status not in endpoint.events:
+            return False
+        if endpoint.project is not None and not self._owners.has("job", job.id, endpoint.project):
+            return False
+        if self._open.get(job.id, 0.0) >= endpoint.created_at:
+            return True
+        second = int(endpoint.created_at)  # a job's times are whole seconds
+        return max(job.finished_at or 0, job.created_at) >= second
