@@ -27,7 +27,7 @@ from ftjobs.errors import (
     UnsupportedError,
 )
 
-__all__ = ["Refusal", "refuse", "status_of"]
+__all__ = ["Refusal", "refuse", "status_of", "told"]
 
 _STATUSES: tuple[tuple[type[FtjobsError], int], ...] = (
     (NotFoundError, 404),
@@ -83,9 +83,13 @@ def refuse(error: FtjobsError) -> JSONResponse:
         headers["x-should-retry"] = str(again).lower()
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
+    return error_body(status, told(error), code=code, param=param, headers=headers)
+
+
+def told(error: FtjobsError) -> str:
+    """What a client is told of an error."""
     # A store's message names folders of this machine: they are for its log.
-    message = "the server cannot use its store" if isinstance(error, StoreError) else str(error)
-    return error_body(status, message, code=code, param=param, headers=headers)
+    return "the server cannot use its store" if isinstance(error, StoreError) else str(error)
 
 
 def error_body(
