@@ -1,0 +1,166 @@
+"""Jobs: the list, one job, its events, and the buttons that steer it.
+
+What changes while it is looked at is one template, drawn into the page and, by itself, into what
+the page asks for every other second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import dropwhile, islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from ftjobs.errors import BackendError
+from ftjobs.jobs.progress import Progress
+from ftjobs.schema import Job
+from ftjobs.server.desk import Reads, Trains
+from ftjobs.server.pages import views
+from ftjobs.server.pages.curves import charts
+from ftjobs.server.pages.room import OursOnly, Room, RoomOf, show
+from ftjobs.server.project import Project
+
+router = APIRouter()
+
+ROWS = 20
+"""Jobs of a page."""
+
+EVENTS = 100
+"""Events of a page of them."""
+
+NEWEST = 40
+"""Events that a job's own page shows."""
+
+QUICK, SLOW = 2, 15
+"""Seconds between two looks: while a job runs, and while new ones may come."""
+
+FILTERS = ("unfinished", "running", "queued", "paused", "succeeded", "failed", "cancelled")
+
+Word = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/")
+def list_jobs(
+    request: Request, project: Reads, room: RoomOf, status: Word = "", after: Word = ""
+) -> Response:
+    """Jobs, newest first."""
+    return show(request, "jobs.html", **_jobs(project, room, status, after))
+
+
+@router.get("/live/jobs")
+def live_jobs(
+    request: Request, project: Reads, room: RoomOf, status: Word = "", after: Word = ""
+) -> Response:
+    """What changes of the list."""
+    return show(request, "jobs_live.html", **_jobs(project, room, status, after))
+
+
+def _jobs(project: Project, room: Room, status: str, after: str) -> dict[str, Any]:
+    found = list(islice(_chosen(project, status, after), ROWS + 1))
+    shown, more = found[:ROWS], len(found) > ROWS
+    now = time.time()
+    rows = [views.job_row(job, _progress(project, room, job), now) for job in shown]
+    unfinished = any(not row.ended for row in rows)
+    return {
+        "rows": rows,
+        "status": status,
+        "after": after,
+        "filters": FILTERS,
+        "older": shown[-1].id if more else "",
+        "again": QUICK if unfinished else 0 if after else SLOW,
+    }
+
+
+def _chosen(project: Project, status: str, after: str) -> Iterator[Job]:
+    jobs: Iterator[Job] = project.jobs()
+    if after:
+        jobs = dropwhile(lambda job: job.id != after, jobs)
+        next(jobs, None)
+    if status == "unfinished":
+        return (job for job in jobs if not job.ended)
+    return (job for job in jobs if not status or job.status == status)
+
+
+def _progress(project: Project, room: Room, job: Job) -> Progress | None:
+    """How far a job of the list is; None where it has ended, or cannot be asked just now."""
+    if job.ended:
+        return None
+    try:
+        return room.looks.progress(project, job)
+    except BackendError:  # one job that cannot be read hides no other
+        return None
+
+
+@router.get("/jobs/{job_id}")
+def show_job(request: Request, project: Reads, room: RoomOf, job_id: str) -> Response:
+    """One job."""
+    return show(request, "job.html", **_job(project, room, job_id))
+
+
+@router.get("/live/jobs/{job_id}")
+def live_job(request: Request, project: Reads, room: RoomOf, job_id: str) -> Response:
+    """What changes of a job."""
+    return show(request, "job_live.html", **_job(project, room, job_id))
+
+
+def _job(project: Project, room: Room, job_id: str) -> dict[str, Any]:
+    progress = room.looks.progress(project, project.retrieve(job_id))
+    job, capabilities = progress.job, project.capabilities
+    checkpoints = project.checkpoints(job_id) if capabilities.checkpoints else ()
+    return {
+        "job": job,
+        "row": views.job_row(job, progress, time.time()),
+        "error": job.error,
+        "failure": views.failure(job),
+        "facts": views.facts(job, progress),
+        "settings": views.settings(job),
+        "metadata": [(views.brief(k, 80), views.brief(v)) for k, v in job.metadata.items()],
+        "method": str((job.method or {}).get("type", "")),
+        "charts": charts(progress),
+        "checkpoints": [views.check_row(each) for each in reversed(checkpoints)],
+        "events": [views.event_row(each) for each in reversed(progress.tail[-NEWEST:])],
+        "verbs": _verbs(project, job),
+        "again": 0 if job.ended else QUICK,
+    }
+
+
+def _verbs(project: Project, job: Job) -> list[str]:
+    """What this caller can do with a job in this state."""
+    if job.ended or not project.caller.may("train"):
+        return []
+    if job.status in ("paused", "pausing"):
+        return ["resume", "cancel"]
+    return ["pause", "cancel"] if project.capabilities.pause else ["cancel"]
+
+
+@router.get("/jobs/{job_id}/events")
+def list_events(
+    request: Request,
+    project: Reads,
+    job_id: str,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+) -> Response:
+    """Every event of a job, newest first."""
+    job = project.retrieve(job_id)
+    found = project.events(job_id) if project.capabilities.events else ()
+    end = max(0, len(found) - (page - 1) * EVENTS)
+    events = found[max(0, end - EVENTS) : end]
+    return show(
+        request,
+        "events.html",
+        job=job,
+        count=len(found),
+        events=[views.event_row(each) for each in reversed(events)],
+        page=page,
+        more=end > EVENTS,
+    )
+
+
+@router.post("/jobs/{job_id}/{verb}", dependencies=[OursOnly])
+def steer(project: Trains, job_id: str, verb: Literal["cancel", "pause", "resume"]) -> Response:
+    """Cancel, pause or resume a job, and show it."""
+    act = {"cancel": project.cancel, "pause": project.pause, "resume": project.resume}[verb]
+    return RedirectResponse(f"/jobs/{act(job_id).id}", 303)
