@@ -15,7 +15,7 @@ from ftjobs.server.keys import Keys
 from ftjobs.server.once import Once
 from ftjobs.server.options import Options
 from ftjobs.server.owners import Owners
-from ftjobs.server.project import Project
+from ftjobs.server.project import Project, Rooms
 from ftjobs.server.refusals import Refusal
 from ftjobs.server.sessions import Sessions
 
@@ -28,6 +28,7 @@ class Desk:
     def __init__(self, backend: Backend, options: Options, database: Database) -> None:
         self.backend, self.options, self.database = backend, options, database
         self.keys, self.owners, self.once = Keys(database), Owners(database), Once(database)
+        self.rooms = Rooms(backend, options, database, self.owners, self.once)
         self.sessions, self.metrics = Sessions(database), Metrics()
         self.turns = Turns(options.chats, options.chats_waiting)
 
@@ -54,7 +55,7 @@ class Desk:
 
     def project(self, caller: Caller) -> Project:
         """The backend as this caller sees it."""
-        return Project(self.backend, self.owners, self.once, self.options, caller)
+        return Project(self.rooms, caller)
 
 
 def _project(scope: Scope) -> object:

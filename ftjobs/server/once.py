@@ -1,26 +1,34 @@
 """Idempotency-Key: however often a request is sent under one key, it is carried out once.
 
 Before anything is done, the key and a hash of the request are on disk; afterwards its answer is.
-Whoever sends it again gets this answer, for `KEPT` seconds and over restarts.  Where the server
-died between the two, `recover` looks for what was done.  Requests of one key that come at the
-same time wait for the first.
+Whoever sends it again gets this answer, for `KEPT` seconds and over restarts.  Where nobody knows
+what came of it, because the server died or a service behind it gave no answer, `recover` looks for
+what was done.  Requests of one key that come at the same time wait for the first.
 (Practice of Stripe; draft-ietf-httpapi-idempotency-key-header.)
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
+from ftjobs.errors import (
+    DeadlineError,
+    FtjobsError,
+    ServiceError,
+    StoreError,
+    UnreachableError,
+)
 from ftjobs.server.database import Database
+from ftjobs.server.locks import Locks
 from ftjobs.server.refusals import Refusal
 
-__all__ = ["KEPT", "Once"]
+__all__ = ["KEPT", "Once", "digest_of", "may_have_acted"]
 
 KEPT = 7 * 24 * 3600
 """Seconds for which answers are kept."""
@@ -33,6 +41,23 @@ CREATE TABLE IF NOT EXISTS requests (
 """
 
 Answer = dict[str, Any]
+Act = Callable[[str], Answer]
+Recover = Callable[[str], Answer | None]
+
+log = logging.getLogger("ftjobs.server")
+
+
+def digest_of(action: str, request: Any) -> str:
+    """What tells a request from another; the order of fields does not matter."""
+    text = json.dumps([action, request], sort_keys=True, ensure_ascii=False)
+    return f"{action}:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def may_have_acted(error: Exception) -> bool:
+    """Whether something may have been done before this was raised."""
+    if isinstance(error, ServiceError | UnreachableError | DeadlineError):
+        return error.acted is not False
+    return isinstance(error, StoreError) or not isinstance(error, FtjobsError)
 
 
 class Once:
@@ -40,8 +65,7 @@ class Once:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lock = threading.Lock()
-        self._busy: dict[tuple[str, str], _Turn] = {}
+        self._locks = Locks()
         database.create(TABLE)
 
     def run(
@@ -49,62 +73,73 @@ class Once:
         project: str,
         key: str | None,
         digest: str,
-        act: Callable[[str], Answer],
+        act: Act,
         *,
-        recover: Callable[[str, float], Answer | None] = lambda _token, _since: None,
+        recover: Recover | None = None,
     ) -> Answer:
         """The request's answer, from now or from before.
 
         Args:
             project: whose request it is; others may use the same key.
             key: the client's; None for a request that is not to be recognised.
-            digest: of the request: another one under the same key is refused.
+            digest: of the request (`digest_of`): another one under the same key is refused.
             act: does it; its argument is a token that is the same whenever it is tried.
-            recover: finds the answer of what was done under a token, since a time; None if
-                nothing was.
+            recover: finds the answer of what was done under a token; None if nothing was.
 
         Raises:
-            Refusal: the key is too long, or was used for another request.
+            Refusal: the key cannot be one, or was used for another request.
         """
-        if key is None:
-            key = f"-{secrets.token_hex(16)}"  # a crash in the midst is found all the same
-        elif not 0 < len(key) <= LONGEST_KEY or not key.isprintable() or key.startswith("-"):
-            raise Refusal(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} printable characters, "
-                          "and does not begin with -", code="invalid_idempotency_key")  # fmt: skip
-        with self._turn(project, key):
-            token, since, answer = self._begin(project, key, digest)
+        if key is None and recover is None:
+            return act("")  # nobody can ask for it again, and nothing is to be found
+        own = _checked(key) if key is not None else f"-{secrets.token_hex(16)}"
+        with self._locks.held((project, own)):
+            token, is_new, answer = self._begin(project, own, digest)
+            if answer is None and not is_new and recover is not None:
+                answer = recover(token)
             if answer is None:
-                answer = recover(token, since) if since else None
-            if answer is None:
-                try:
-                    answer = act(token)
-                except Exception:
-                    self._forget(project, key)  # it was refused: the next one may be right
-                    raise
-            self._end(project, key, answer)
+                answer = self._act(project, own, token, act)
+            self._end(project, own, answer if key is not None else None)
             return answer
 
-    def unfinished(self) -> list[tuple[str, str, str, float]]:
-        """(project, key, token, created_at) of requests of which no answer is known."""
-        sql = "SELECT project, key, token, created_at FROM requests WHERE answer IS NULL"
-        return [(p, k, t, at) for p, k, t, at in self._database.rows(sql)]
+    def settle(self, recover: Callable[[str, str, str], Answer | None]) -> None:
+        """Learn what came of the requests that an earlier server left without an answer.
 
-    def end(self, project: str, key: str, answer: Answer | None) -> None:
-        """Note the answer of a request that was left unfinished; None: nothing came of it."""
-        self._end(project, key, answer) if answer is not None else self._forget(project, key)
+        Args:
+            recover: of (project, action, token), as in `run`.  Where it raises BackendError, the
+                request is left as it is.
+        """
+        sql = "SELECT project, key, digest, token FROM requests WHERE answer IS NULL"
+        for project, key, digest, token in self._database.rows(sql):
+            with self._locks.held((project, key)):
+                if self._database.rows(f"{sql} AND project=? AND key=?", project, key):
+                    self._settle(project, key, digest.partition(":")[0], token, recover)
+
+    def _settle(
+        self,
+        project: str,
+        key: str,
+        action: str,
+        token: str,
+        recover: Callable[[str, str, str], Answer | None],
+    ) -> None:
+        try:
+            answer = recover(project, action, token)
+        except FtjobsError as error:
+            log.warning("a request of %s is still without an answer: %s", project, error)
+            return
+        self._end(project, key, None if key.startswith("-") else answer)
 
     def clean(self) -> None:
         """Forget what is old."""
-        sql = "DELETE FROM requests WHERE created_at < ? AND answer IS NOT NULL"
-        self._database.write(sql, time.time() - KEPT)
+        self._database.write("DELETE FROM requests WHERE created_at < ?", time.time() - KEPT)
 
     # --- one request -------------------------------------------------------------------------
 
-    def _begin(self, project: str, key: str, digest: str) -> tuple[str, float, Answer | None]:
-        """The token, when it was first tried (0: it was not), and its answer."""
+    def _begin(self, project: str, key: str, digest: str) -> tuple[str, bool, Answer | None]:
+        """The token, whether it was never tried, and its answer."""
         with self._database.transaction() as db:
             found = db.execute(
-                "SELECT digest, token, created_at, answer FROM requests WHERE project=? AND key=?",
+                "SELECT digest, token, answer FROM requests WHERE project=? AND key=?",
                 (project, key),
             ).fetchone()
             if found is None:
@@ -113,36 +148,33 @@ class Once:
                     "INSERT INTO requests VALUES (?, ?, ?, ?, ?, NULL)",
                     (project, key, digest, token, time.time()),
                 )
-                return token, 0.0, None
+                return token, True, None
         if found[0] != digest:
             # Not 409, which SDKs send again.
             raise Refusal(400, "this Idempotency-Key was used for another request",
                           code="idempotency_key_reused", should_retry=False)  # fmt: skip
-        return found[1], found[2], json.loads(found[3]) if found[3] else None
+        return found[1], False, json.loads(found[2]) if found[2] else None
 
-    def _end(self, project: str, key: str, answer: Answer) -> None:
+    def _act(self, project: str, key: str, token: str, act: Act) -> Answer:
+        try:
+            return act(token)
+        except Exception as error:
+            if not may_have_acted(error):
+                self._end(project, key, None)  # it was refused: the next one may be right
+            raise
+
+    def _end(self, project: str, key: str, answer: Answer | None) -> None:
+        """Note the answer; None: there is nothing to be remembered."""
+        if answer is None:
+            self._database.write("DELETE FROM requests WHERE project=? AND key=?", project, key)
+            return
         sql = "UPDATE requests SET answer=? WHERE project=? AND key=?"
         self._database.write(sql, json.dumps(answer), project, key)
 
-    def _forget(self, project: str, key: str) -> None:
-        self._database.write("DELETE FROM requests WHERE project=? AND key=?", project, key)
 
-    @contextmanager
-    def _turn(self, project: str, key: str) -> Iterator[None]:
-        """Alone with this key."""
-        with self._lock:
-            turn = self._busy.setdefault((project, key), _Turn())
-            turn.waiting += 1
-        try:
-            with turn.lock:
-                yield
-        finally:
-            with self._lock:
-                turn.waiting -= 1
-                if not turn.waiting:
-                    self._busy.pop((project, key))
-
-
-class _Turn:
-    def __init__(self) -> None:
-        self.lock, self.waiting = threading.Lock(), 0
+def _checked(key: str) -> str:
+    """A client's key.  Those that begin with - are the server's own."""
+    if 0 < len(key) <= LONGEST_KEY and key.isprintable() and not key.startswith("-"):
+        return key
+    raise Refusal(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} printable characters, "
+                  "and does not begin with -", code="invalid_idempotency_key")  # fmt: skip

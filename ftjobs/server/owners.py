@@ -1,4 +1,4 @@
-"""Which project a file, a job or an upload belongs to.
+"""Which project a file or a job belongs to.
 
 Two projects that upload the same bytes under one name may get one file of the backend: it then has
 two owners, neither sees that, and it goes when the last of them deletes it.
@@ -7,54 +7,91 @@ two owners, neither sees that, and it goes when the last of them deletes it.
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ftjobs.server.database import Database
+
+__all__ = ["Kind", "Owned", "Owners"]
 
 Kind = Literal["file", "job"]
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS owners (
-    kind TEXT NOT NULL, id TEXT NOT NULL, project TEXT NOT NULL, bytes INTEGER NOT NULL,
-    created_at INTEGER NOT NULL, PRIMARY KEY (kind, id, project)) WITHOUT ROWID
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL,
+    project TEXT NOT NULL, bytes INTEGER NOT NULL, created_at INTEGER NOT NULL,
+    expires_at INTEGER, UNIQUE (kind, id, project))
 """
 
 
+class Owned(NamedTuple):
+    """Since when something is a project's, and until when (Unix seconds; None: for ever)."""
+
+    created_at: int
+    expires_at: int | None
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= time.time()
+
+
 class Owners:
-    """The table of owners."""
+    """The table of owners.  Every method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.create(TABLE)
+        database.create(TABLE, "CREATE INDEX IF NOT EXISTS owners_of ON owners (kind, project)")
 
-    def add(self, kind: Kind, id_: str, project: str, *, size: int = 0) -> None:
-        """From now on it is the project's too.  `size` is in bytes, for the quota."""
+    def add(
+        self, kind: Kind, id_: str, project: str, *, size: int = 0, expires_at: int | None = None
+    ) -> None:
+        """From now on it is the project's too.  `size` is in bytes, for the quota.
+
+        Where it is already, it expires at the later time of both.
+        """
         self._database.write(
-            "INSERT OR IGNORE INTO owners VALUES (?, ?, ?, ?, ?)",
-            kind, id_, project, size, int(time.time()),
-        )  # fmt: skip
+            "INSERT INTO owners (kind, id, project, bytes, created_at, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " bytes=max(bytes, excluded.bytes), expires_at=max(expires_at, excluded.expires_at)",
+            kind,
+            id_,
+            project,
+            size,
+            int(time.time()),
+            expires_at,
+        )  # fmt: skip - max of anything and NULL, which is for ever, is NULL
+
+    def ensure(self, kind: Kind, id_: str, project: str) -> None:
+        """It is the project's too; nothing is written where it is already."""
+        if not self.has(kind, id_, project):
+            self.add(kind, id_, project)
+
+    def find(self, kind: Kind, id_: str, project: str) -> Owned | None:
+        """Since when it is the project's; None if it is not."""
+        sql = "SELECT created_at, expires_at FROM owners WHERE kind=? AND id=? AND project=?"
+        found = self._database.rows(sql, kind, id_, project)
+        return Owned(*found[0]) if found else None
 
     def has(self, kind: Kind, id_: str, project: str) -> bool:
         """Whether it is the project's."""
-        sql = "SELECT 1 FROM owners WHERE kind=? AND id=? AND project=?"
-        return bool(self._database.rows(sql, kind, id_, project))
+        return self.find(kind, id_, project) is not None
 
-    def of(self, kind: Kind, project: str) -> dict[str, int]:
-        """Ids of a project's, and when they became its own (Unix seconds)."""
-        sql = "SELECT id, created_at FROM owners WHERE kind=? AND project=?"
-        return dict(self._database.rows(sql, kind, project))
+    def of(self, kind: Kind, project: str) -> dict[str, Owned]:
+        """What is a project's, by id, the latest first."""
+        sql = (
+            "SELECT id, created_at, expires_at FROM owners WHERE kind=? AND project=?"
+            " ORDER BY seq DESC"
+        )
+        return {id_: Owned(*times) for id_, *times in self._database.rows(sql, kind, project)}
 
-    def drop(self, kind: Kind, id_: str, project: str) -> bool:
-        """It is the project's no longer.  Whether it is anybody's still."""
-        with self._database.transaction() as db:
-            where = "WHERE kind=? AND id=?"
-            db.execute(f"DELETE FROM owners {where} AND project=?", (kind, id_, project))  # noqa: S608
-            left = db.execute(f"SELECT 1 FROM owners {where} LIMIT 1", (kind, id_))  # noqa: S608
-            return left.fetchone() is not None
+    def drop(self, kind: Kind, id_: str, project: str | None = None) -> None:
+        """It is the project's no longer; without one, nobody's."""
+        sql = "DELETE FROM owners WHERE kind=? AND id=? AND project=coalesce(?, project)"
+        self._database.write(sql, kind, id_, project)
 
     def projects(self, kind: Kind, id_: str) -> list[str]:
-        """Whose it is."""
-        sql = "SELECT project FROM owners WHERE kind=? AND id=?"
+        """Whose it is, the first owner first."""
+        sql = "SELECT project FROM owners WHERE kind=? AND id=? ORDER BY seq"
         return [project for (project,) in self._database.rows(sql, kind, id_)]
 
     def others(self, kind: Kind, id_: str, project: str) -> bool:
@@ -65,3 +102,8 @@ class Owners:
         """Bytes of a project's files."""
         sql = "SELECT coalesce(sum(bytes), 0) FROM owners WHERE kind='file' AND project=?"
         return int(self._database.rows(sql, project)[0][0])
+
+    def expired(self) -> list[tuple[str, str]]:
+        """(id, project) of the files whose time is over."""
+        sql = "SELECT id, project FROM owners WHERE kind='file' AND expires_at <= ?"
+        return [(id_, project) for id_, project in self._database.rows(sql, time.time())]
