@@ -1,0 +1,109 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from ftjobs.schema import ChatMessage, Delta, Sampling
+from ftjobs.server.desk import Reads
+from ftjobs.server.project import Project
+from ftjobs.server.refusals import Refusal
+from ftjobs.server.wire.answering import answer
+from ftjobs.server.wire.answers import Head, Reader, as_deltas, told
+from ftjobs.server.wire.asking import sampling_of
+from ftjobs.server.wire.chatanswer import ChatCompletion, events, whole
+from ftjobs.server.wire.chatrequest import ChatRequest, Function
+from ftjobs.server.wire.toolcalls import CallReader, FixedReader
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatCompletion,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+def create_chat_completion(body: ChatRequest, project: Reads, request: Request) -> Response:
+    """Answer a conversation, whole or piece by piece (`stream`)."""
+    asked = _asked(body, project)
+    head = Head.new("chatcmpl", body.model)
+
+    def begin() -> Iterator[bytes]:
+        deltas = _deltas(project, asked, streamed=bool(body.stream))
+        found = told(deltas, body.answers, asked.reader, many=body.parallel_tool_calls is not False)
+        return (events if body.stream else whole)(found, body, head)
+
+    return answer(request, begin, streamed=body.stream)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as backends want it, and how calls of tools are found in the answer."""
+
+    model: str
+    messages: list[ChatMessage]
+    sampling: Sampling
+    tools: tuple[Mapping[str, Any], ...]
+    reader: Callable[[], Reader] | None
+
+
+def _asked(body: ChatRequest, project: Project) -> _Asked:
+    given = body.settings()
+    tools, wanted = body.offered(), body.wanted()
+    names = [tool["function"]["name"] for tool in tools]
+    reader: Callable[[], Reader] | None = (lambda: CallReader(names)) if tools else None
+    if wanted:
+        can = "response_format" in project.capabilities.sampling and not project.is_hosted
+        if not can or "response_format" in given:
+            words = "tool_choice: what answers here cannot be made to call a tool"
+            if can:
+                words = "tool_choice cannot go with response_format, unless it is auto or none"
+            raise Refusal(400, words, param="tool_choice", code="unsupported_parameter")
+        given["response_format"] = _form(wanted)
+        if len(wanted) == 1:
+            reader = lambda: FixedReader(wanted[0].name)  # noqa: E731
+    return _Asked(
+        model=body.model,
+        messages=body.chat(hosted=project.is_hosted),
+        sampling=sampling_of(given, project.capabilities),
+        tools=tools,
+        reader=reader,
+    )
+
+
+def _form(wanted: list[Function]) -> dict[str, Any]:
+    """The form of an answer that is the arguments of the one function, or a call of one of them.
+
+    (As vLLM has it: a model is made to call by what it may write.)
+    """
+    schemas = [function.parameters or {"type": "object"} for function in wanted]
+    schema = schemas[0]
+    if len(wanted) > 1:
+        calls = [
+            {
+                "type": "object",
+                "properties": {"name": {"const": function.name}, "arguments": own},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for function, own in zip(wanted, schemas, strict=True)
+        ]
+        schema = {"anyOf": calls}
+    named = {"name": "call", "schema": schema, "strict": True}
+    return {"type": "json_schema", "json_schema": named}
+
+
+def _deltas(project: Project, asked: _Asked, *, streamed: bool) -> Iterator[Delta]:
+    # A stream can be left at any piece, so other than a service's whole answers, which are
+    # better asked for as such, all answers are streams.
+    if project.is_hosted and not streamed:
+        return as_deltas(
+            project.complete(
+                asked.model, asked.messages, sampling=asked.sampling, tools=asked.tools
+            )
+        )
+    return project.stream(asked.model, asked.messages, sampling=asked.sampling, tools=asked.tools)
