@@ -1,43 +1,71 @@
-"""What is served, put together: routes, answers to errors, and the guards at the door."""
+"""What is served, put together: routes, answers to errors, and what runs beside the requests."""
 
 from __future__ import annotations
 
-import logging
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+import anyio.to_thread
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from ftjobs.errors import FtjobsError
+from ftjobs.server import description
 from ftjobs.server.desk import Desk
-from ftjobs.server.refusals import error_body, refuse
+from ftjobs.server.guard import health
+from ftjobs.server.pages import add_pages, is_page, page_refused
+from ftjobs.server.refusals import Refusal, error_body, refuse
 from ftjobs.server.webhooks.telling import telling
-from ftjobs.server.wire import models
+from ftjobs.server.wire import chat, completions, models, refused
 
-log = logging.getLogger("ftjobs.server")
+THREADS = 32
+"""Threads for requests that are no chats."""
 
-OPEN = frozenset({"/healthz", "/readyz"})
-"""Paths that need no key."""
+
+class WireError(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """An error, as the wire has it."""
+
+    error: WireError
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer},
+                                            "5XX": {"model": ErrorAnswer}}  # fmt: skip
+_KEY = HTTPBearer(auto_error=False, description="ftj-…; needed as soon as the server has keys.")
 
 
 def create_app(desk: Desk) -> FastAPI:
-    """The ASGI application of one server."""
+    """The rooms of one server, as an ASGI application.  `guard.door` stands before it."""
     app = FastAPI(
         title="ftjobs serve",
         summary="The OpenAI fine-tuning API on your own machine.",
         version=version("ftjobs"),
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.desk = desk
-    for router in (models.router,):
-        app.include_router(router, prefix="/v1")
-    app.middleware("http")(_identify)
+    app.state.probe = health.Probe(lambda: next(iter(desk.backend.jobs()), None))
+    for router in (models.router, chat.router, completions.router, refused.router):
+        app.include_router(router, prefix="/v1", dependencies=[Depends(_KEY)], responses=_ERRORS)
+    for router in (health.router, description.router):
+        app.include_router(router)
+    add_pages(app)
     app.add_exception_handler(FtjobsError, _refused)
     app.add_exception_handler(HTTPException, _not_served)
     app.add_exception_handler(RequestValidationError, _not_understood)
@@ -45,49 +73,38 @@ def create_app(desk: Desk) -> FastAPI:
     return app
 
 
+def refusal(request: Request, error: FtjobsError) -> Response:
+    """The answer to a request that met an error: to a person a page, to a client the wire's."""
+    return page_refused(request, error) if is_page(request) else refuse(error)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What runs beside the requests."""
     desk: Desk = app.state.desk
+    anyio.to_thread.current_default_thread_limiter().total_tokens = desk.options.chats + THREADS
     with telling(desk.backend, desk.database, desk.owners):
         yield
 
 
-async def _identify(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Give every request an id and a caller."""
-    request_id = f"req_{secrets.token_hex(16)}"
-    request.state.request_id = request_id
-    try:
-        if request.url.path not in OPEN:
-            desk: Desk = request.app.state.desk
-            request.state.caller = desk.caller(request.headers.get("authorization", ""))
-        response = await go_on(request)
-    except FtjobsError as error:
-        response = refuse(error)
-    response.headers["x-request-id"] = request_id
-    return response
-
-
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, FtjobsError)  # noqa: S101 - it was registered for these
-    return refuse(error)
+    return refusal(request, error)
 
 
-async def _not_served(_request: Request, error: Exception) -> Response:
+async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if is_page(request):
+        return refusal(request, Refusal(error.status_code, str(error.detail)))
     return error_body(error.status_code, str(error.detail), headers=dict(error.headers or {}))
 
 
-async def _not_understood(_request: Request, error: Exception) -> Response:
+async def _not_understood(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"][1:])
-    return error_body(
-        400, f"{place}: {first['msg']}" if place else first["msg"], param=place or None
-    )
+    return refusal(request, misunderstood(error.errors()[0], error.body))
 
 
-async def _broken(request: Request, error: Exception) -> Response:
-    request_id = getattr(request.state, "request_id", "")
-    log.error("%s failed", request_id, exc_info=error)
-    return error_body(500, f"the server failed; its log says how: {request_id}")
+async def _broken(request: Request, _error: Exception) -> Response:
+    """What nobody foresaw; the door logs where it was."""
+    message = f"the server failed; its log says where: {request.state.request_id}"
+    return refusal(request, Refusal(500, message))

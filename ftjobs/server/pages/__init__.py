@@ -27,7 +27,7 @@ from ftjobs.server.pages.rendering import static
 from ftjobs.server.pages.room import Room, show
 from ftjobs.server.refusals import status_of, told
 
-__all__ = ["add_pages", "is_page", "refused"]
+__all__ = ["add_pages", "is_page", "page_refused"]
 
 _PLACES = ("/jobs", "/files", "/comparisons", "/playground", "/live", "/login", "/logout")
 
@@ -56,7 +56,7 @@ def is_page(request: Request) -> bool:
     return path == "/" or any(path == each or path.startswith(f"{each}/") for each in _PLACES)
 
 
-def refused(request: Request, error: FtjobsError) -> Response:
+def page_refused(request: Request, error: FtjobsError) -> Response:
     """An error as a page; for somebody unknown, the way to sign in."""
     status = status_of(error)
     if status == 401 and request.method == "GET":
