@@ -6,7 +6,9 @@ and 500 to 599 unless `x-should-retry` says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi.responses import JSONResponse
 
@@ -27,7 +29,7 @@ from ftjobs.errors import (
     UnsupportedError,
 )
 
-__all__ = ["Refusal", "refuse", "status_of", "told"]
+__all__ = ["Refusal", "misunderstood", "refuse", "status_of", "told"]
 
 _STATUSES: tuple[tuple[type[FtjobsError], int], ...] = (
     (NotFoundError, 404),
@@ -86,6 +88,33 @@ def refuse(error: FtjobsError) -> JSONResponse:
     return error_body(status, told(error), code=code, param=param, headers=headers)
 
 
+def misunderstood(error: Mapping[str, Any], body: object) -> Refusal:
+    """The refusal of a request that is not of its form.
+
+    Args:
+        error: the first of pydantic's.
+        body: what was sent, by which the parts of a place are told from pydantic's own words.
+    """
+    place: list[str] = []
+    here = body
+    for part in error["loc"][1:]:
+        if isinstance(here, Mapping) and part in here:
+            here = here[part]
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+        elif error["loc"][0] == "body" and error["type"] != "missing":
+            continue
+        place.append(str(part)[:100])
+    param, words = ".".join(place), str(error["msg"]).removeprefix("Value error, ")
+    unknown = error["type"] == "extra_forbidden"
+    return Refusal(
+        400,
+        f"{param}: {'no such argument' if unknown else words}" if param else words,
+        param=param or None,
+        code="unrecognized_request_argument" if unknown else None,
+    )
+
+
 def told(error: FtjobsError) -> str:
     """What a client is told of an error."""
     # A store's message names folders of this machine: they are for its log.
@@ -103,4 +132,6 @@ def error_body(
     """An error as the wire has it."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     body = {"message": message, "type": kind, "param": param, "code": code}
+    # A client's own word may hold half a character, which UTF-8 cannot.
+    body = {name: text and text.encode(errors="replace").decode() for name, text in body.items()}
     return JSONResponse({"error": body}, status_code=status, headers=headers)
