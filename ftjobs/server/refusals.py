@@ -96,11 +96,13 @@ def misunderstood(error: Mapping[str, Any], body: object) -> Refusal:
         body: what was sent, by which the parts of a place are told from pydantic's own words.
     """
     place: list[str] = []
-    here = body
+    here: Any = body
     for part in error["loc"][1:]:
-        if isinstance(here, Mapping) and part in here:
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if isinstance(here, Mapping):
+            is_there = part in here
+        else:
+            is_there = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if is_there:
             here = here[part]
         elif error["loc"][0] == "body" and error["type"] != "missing":
             continue

@@ -208,4 +208,6 @@ def usage_body(usage: Usage | None) -> dict[str, Any] | None:
             "rejected_prediction_tokens": 0,
         },
     }
-    return details | usage.model_dump(exclude_none=True)
+    return usage.model_dump(exclude_none=True) | {
+        name: zeros | dict(getattr(usage, name, None) or {}) for name, zeros in details.items()
+    }
