@@ -42,10 +42,12 @@ class Line(NamedTuple):
 
 
 def charts(progress: Progress) -> Markup:
-    """Loss and token accuracy of a job as two figures; a sentence where there is neither yet."""
+    """Loss and token accuracy of a job as two figures; nothing of a job that ended without any."""
     seen = progress
     losses = _lines(seen.train, seen.valid)
     accuracies = _lines(seen.train_accuracy, seen.valid_accuracy)
+    if seen.job.ended and not any(line.points for line in (*losses, *accuracies)):
+        return Markup("")
     figures = [
         chart("Loss", "nats a token", losses, last=seen.total),
         chart("Token accuracy", "0 to 1", accuracies, last=seen.total),
@@ -79,7 +81,7 @@ def _finite(points: Series) -> Series:
 def _figure(
     title: str, unit: str, lines: Sequence[Line], last: int | None, lost: int
 ) -> Iterator[str]:
-    yield f'<figure class="curves"><figcaption><h3>{safe(title)} <small>{safe(unit)}</small></h3>'
+    yield f'<figure class="curves"><figcaption><h2>{safe(title)} <small>{safe(unit)}</small></h2>'
     yield f'<p class="legend">{"".join(map(_key, lines))}</p></figcaption>'
     if lines:
         yield from _drawing(title, lines, last)
@@ -121,7 +123,7 @@ def _drawing(title: str, lines: Sequence[Line], last: int | None) -> Iterator[st
     for line in lines:
         if len(line.points) == 1 or (line.style == "valid" and len(line.points) <= MARKED):
             yield from _marks(line, across, up)
-    yield '<line class="cursor" y1="0" y2="100%" x1="-9" x2="-9"/></svg>'
+    yield '<line class="cursor" x1="0" x2="0" y1="0" y2="100%"/></svg>'
 
 
 def _axis(values: Sequence[float], *, margin: float) -> Axis:

@@ -66,7 +66,7 @@ def _jobs(project: Project, room: Room, status: str, after: str) -> dict[str, An
     unfinished = any(not row.ended for row in rows)
     return {
         "rows": rows,
-        "status": status,
+        "chosen": status,
         "after": after,
         "filters": FILTERS,
         "older": shown[-1].id if more else "",

@@ -43,6 +43,7 @@ class JobRow:
     model: str
     tuned: str
     created: str
+    finished: str
     age: str
     fraction: float | None
     step: str
@@ -70,6 +71,7 @@ def job_row(job: Job, progress: Progress | None, now: float) -> JobRow:
         model=brief(job.model, 120),
         tuned=job.fine_tuned_model or "",
         created=when(job.created_at),
+        finished=when(job.finished_at),
         age=f"{span(max(0.0, now - job.created_at))} ago",
         fraction=_fraction(job, progress),
         step=_step(progress),
@@ -106,7 +108,6 @@ def facts(job: Job, progress: Progress) -> list[tuple[str, str]]:
         "Speed": progress.tokens_per_second
         and not job.ended
         and f"{progress.tokens_per_second:,.0f} tokens/s",
-        "Finished": when(job.finished_at),
         "Metrics to": ", ".join(str(each.get("type", "")) for each in job.integrations),
     }
     return [(name, brief(value)) for name, value in known.items() if value not in (None, "", False)]
