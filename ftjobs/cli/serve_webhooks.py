@@ -46,7 +46,7 @@ def create_webhook(
     """Tell a URL of each job that ends from now on.  Its secret is shown once.
 
     ftjobs serve webhooks create --url https://host.example/hook --project a
-    ftjobs serve webhooks create --url http://127.0.0.1:8787/webhook --event failed
+    ftjobs serve webhooks create --url http://127.0.0.1:8787/hook --event failed
 
     Payload and signature are those of OpenAI's webhooks: fine_tuning.job.succeeded, failed or
     cancelled, checked by `client.webhooks.unwrap` or by `ftjobs watch --webhook`.  What is not
