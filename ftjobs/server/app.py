@@ -19,9 +19,10 @@ from ftjobs.server import description
 from ftjobs.server.desk import Desk
 from ftjobs.server.guard import health
 from ftjobs.server.pages import add_pages, is_page, page_refused
-from ftjobs.server.refusals import Refusal, error_body, refuse
+from ftjobs.server.refusals import Refusal, error_body, misunderstood, refuse
+from ftjobs.server.tending import tended
 from ftjobs.server.webhooks.telling import telling
-from ftjobs.server.wire import chat, completions, models, refused
+from ftjobs.server.wire import chat, completions, files, jobs, models, refused, uploads
 
 THREADS = 32
 """Threads for requests that are no chats."""
@@ -61,8 +62,10 @@ def create_app(desk: Desk) -> FastAPI:
     )
     app.state.desk = desk
     app.state.probe = health.Probe(lambda: next(iter(desk.backend.jobs()), None))
-    for router in (models.router, chat.router, completions.router, refused.router):
-        app.include_router(router, prefix="/v1", dependencies=[Depends(_KEY)], responses=_ERRORS)
+    for noun in (files, uploads, jobs, models, chat, completions, refused):
+        app.include_router(
+            noun.router, prefix="/v1", dependencies=[Depends(_KEY)], responses=_ERRORS
+        )
     for router in (health.router, description.router):
         app.include_router(router)
     add_pages(app)
@@ -83,7 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What runs beside the requests."""
     desk: Desk = app.state.desk
     anyio.to_thread.current_default_thread_limiter().total_tokens = desk.options.chats + THREADS
-    with telling(desk.backend, desk.database, desk.owners):
+    with tended(desk.rooms), telling(desk.backend, desk.database, desk.owners):
         yield
 
 

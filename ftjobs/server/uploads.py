@@ -72,7 +72,8 @@ class UploadTable:
         if not rows:
             return None
         file, part_ids = (json.loads(text) if text else None for text in rows[0][-2:])
-        upload = Upload(*rows[0][:-2], file, tuple(part_ids or ()))
+        fields: list[Any] = [*rows[0][:-2], file, tuple(part_ids or ())]
+        upload = Upload(*fields)
         is_over = upload.status == "pending" and upload.expires_at <= time.time()
         return replace(upload, status="expired") if is_over else upload
 

@@ -73,15 +73,11 @@ class Files(View):
     def files(self) -> Iterator[File]:
         """Files, the latest first."""
         self._take_results()
-        owned = self._owned("file")
-        if owned is None:
-            return (self._dated(file, None) for file in self.backend.files())
-        there = {file.id: file for file in self.backend.files() if file.id in owned}
-        return (
-            self._dated(there[file_id], times)
-            for file_id, times in owned.items()
-            if file_id in there and not self._is_over(file_id, times)
-        )
+        owned = self.owners.of("file", self.project)
+        over = {file_id for file_id, times in owned.items() if self._is_over(file_id, times)}
+        there = {file.id: file for file in self.backend.files() if file.id not in over}
+        ids = there if self.caller.sees_all else filter(there.__contains__, owned)
+        return (self._dated(there[file_id], owned.get(file_id)) for file_id in ids)
 
     def content(self, file_id: str) -> bytes:
         """A file's bytes.  NotFoundError if there is none."""
@@ -154,11 +150,12 @@ class Files(View):
     # --- what is whose -----------------------------------------------------------------------
 
     def _mine(self, file_id: str) -> Owned | None:
-        """Since when it is this project's; None for who sees all.  NotFoundError if it is not."""
-        if self.caller.sees_all:
-            return None
+        """Since when it is this project's; NotFoundError if it is not.
+
+        None for what is only seen, by who sees all.
+        """
         owned = self.owners.find("file", file_id, self.project)
-        if owned is None or self._is_over(file_id, owned):
+        if self._is_over(file_id, owned) if owned else not self.caller.sees_all:
             raise no_file(file_id)
         return owned
 
