@@ -35,7 +35,7 @@ NEWEST = 40
 """Events that a job's own page shows."""
 
 QUICK, SLOW = 2, 15
-"""Seconds between two looks: while a job runs, and while new ones may come."""
+"""Seconds between two looks: while a job goes on, and while one may be resumed or come."""
 
 FILTERS = ("unfinished", "running", "queued", "paused", "succeeded", "failed", "cancelled")
 
@@ -63,14 +63,14 @@ def _jobs(project: Project, room: Room, status: str, after: str) -> dict[str, An
     shown, more = found[:ROWS], len(found) > ROWS
     now = time.time()
     rows = [views.job_row(job, _progress(project, room, job), now) for job in shown]
-    unfinished = any(not row.ended for row in rows)
+    moving = any(not row.ended and row.status != "paused" for row in rows)
     return {
         "rows": rows,
         "chosen": status,
         "after": after,
         "filters": FILTERS,
         "older": shown[-1].id if more else "",
-        "again": QUICK if unfinished else 0 if after else SLOW,
+        "again": QUICK if moving else 0 if after else SLOW,
     }
 
 
@@ -123,7 +123,7 @@ def _job(project: Project, room: Room, job_id: str) -> dict[str, Any]:
         "checkpoints": [views.check_row(each) for each in reversed(checkpoints)],
         "events": [views.event_row(each) for each in reversed(progress.tail[-NEWEST:])],
         "verbs": _verbs(project, job),
-        "again": 0 if job.ended else QUICK,
+        "again": 0 if job.ended else SLOW if job.status == "paused" else QUICK,
     }
 
 

@@ -107,9 +107,9 @@ def _checked(project: Project, file: File) -> str:
             shutil.copyfileobj(source, target)
         found = check(path, max_issues=ISSUES, processes=os.cpu_count() or 1)
         numbers = _counted(path) if file.bytes <= COUNTED else None
-    # `Path` would take a slash in the name for a folder, which is what it looks like anyway.
     named = Path(file.filename or file.id)
-    shown = found.model_copy(update={"path": named})
+    issues = tuple(each.model_copy(update={"path": str(named)}) for each in found.issues)
+    shown = found.model_copy(update={"path": named, "issues": issues})
     return dataset.html([shown], statistics={} if numbers is None else {named: numbers})
 
 

@@ -106,7 +106,7 @@ def facts(job: Job, progress: Progress) -> list[tuple[str, str]]:
         "Seed": job.seed,
         "Trained tokens": None if job.trained_tokens is None else f"{job.trained_tokens:,}",
         "Speed": progress.tokens_per_second
-        and not job.ended
+        and job.status == "running"
         and f"{progress.tokens_per_second:,.0f} tokens/s",
         "Metrics to": ", ".join(str(each.get("type", "")) for each in job.integrations),
     }

@@ -57,6 +57,7 @@ async function look() {
     if (!answer.ok) throw new Error(`it answered ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     morph(live(), fresh.querySelector("[data-live]"));
+    if (hovered?.plot.isConnected) read(hovered);
     wait = Number(live().dataset.again);
     failures = 0;
     say("");
@@ -90,30 +91,42 @@ document.addEventListener("click", async (event) => {
 
 // --- values of curves ------------------------------------------------------------------------
 
+let hovered = null; // {plot, x}: the curve that the pointer is on, and where
+
+const valuesOf = (line) =>
+  line.dataset.values.split(" ").map((pair) => pair.split(",").map(Number));
+
 function nearest(values, step) {
   let best = values[0];
   for (const each of values) if (Math.abs(each[0] - step) < Math.abs(best[0] - step)) best = each;
   return best;
 }
 
-function read(plot, clientX) {
-  const box = plot.getBoundingClientRect();
-  const share = Math.min(1, Math.max(0, (clientX - box.left) / box.width));
-  const [first, last] = [Number(plot.dataset.first), Number(plot.dataset.last)];
-  let at = share;
+// Tell the values of a curve at a step, or its last ones.
+function tell(plot, step) {
+  let seen = 0;
   for (const line of plot.querySelectorAll("polyline")) {
-    const values = line.dataset.values.split(" ").map((pair) => pair.split(",").map(Number));
-    const [step, value] = nearest(values, first + share * (last - first));
-    const key = plot.closest("figure");
-    key.querySelector(`[data-line=${line.classList[0]}]`).textContent = value.toFixed(4);
-    key.querySelector(`[data-step=${line.classList[0]}]`).textContent =
-      `step ${step.toLocaleString("en-US")}`;
-    if (line.classList.contains("train")) at = (step - first) / (last - first);
+    const [at, value] = nearest(valuesOf(line), step);
+    const key = (name) => plot.closest("figure").querySelector(`[data-${name}=${line.classList[0]}]`);
+    key("line").textContent = value.toFixed(4);
+    key("step").textContent = `step ${at.toLocaleString("en-US")}`;
+    seen ||= at;
   }
-  for (const end of ["x1", "x2"]) plot.querySelector(".cursor").setAttribute(end, `${100 * at}%`);
+  return seen;
+}
+
+function read({ plot, x }) {
+  const box = plot.getBoundingClientRect();
+  const share = Math.min(1, Math.max(0, (x - box.left) / box.width));
+  const [first, last] = [Number(plot.dataset.first), Number(plot.dataset.last)];
+  const seen = tell(plot, first + share * (last - first));
+  for (const end of ["x1", "x2"])
+    plot.querySelector(".cursor").setAttribute(end, `${(100 * (seen - first)) / (last - first)}%`);
 }
 
 document.addEventListener("pointermove", (event) => {
   const plot = event.target.closest?.(".plot");
-  if (plot) read(plot, event.clientX);
+  if (hovered && hovered.plot !== plot) tell(hovered.plot, Infinity);
+  hovered = plot ? { plot, x: event.clientX } : null;
+  if (hovered) read(hovered);
 });
