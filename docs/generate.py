@@ -23,6 +23,7 @@ from ftjobs.data.rules import RULES, Fixable, Rule
 from ftjobs.errors import ExitCode
 from ftjobs.reports import dataset, failure
 from ftjobs.schema import FOR_PROGRAMS, Capabilities, Hyperparameters, Sampling
+from ftjobs.server.options import MiB, Options
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py. Do not edit. -->"
@@ -94,10 +95,10 @@ def commands(
         if command is None:
             raise LookupError(f"{context.command_path} lists {name} and has none")
         inner = click.Context(command, info_name=name, parent=context)
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield command, inner
         if isinstance(command, click.Group):
             yield from commands(command, inner)
-        else:
-            yield command, inner
 
 
 def help_parts(command: click.Command) -> Iterator[str]:
@@ -110,7 +111,11 @@ def help_parts(command: click.Command) -> Iterator[str]:
 def own_options(command: click.Command, context: click.Context) -> Iterator[str]:
     """The options that are a command's own, under the headings of its help."""
     shared = {name for parameter in SHARED for name in parameter.opts} | {"--help"}
-    grouped = command.options_by_section(context) if isinstance(command, Command) else {}
+    grouped = (
+        command.options_by_section(context)
+        if isinstance(command, Command)
+        else {"Options": [p for p in command.get_params(context) if isinstance(p, click.Option)]}
+    )
     for title, options in grouped.items():
         own = [option for option in options if shared.isdisjoint(option.opts)]
         if own and len(grouped) > 1:
@@ -232,6 +237,12 @@ def settings() -> Iterator[str]:
             ),
         ],
     )
+    yield "## Server"
+    yield (
+        "Of `[serve]`, what [`ftjobs serve`](../how-to/serve.md) bears; a few are flags too. Paths "
+        "are relative to the file that says them."
+    )
+    yield table(("Name", "Default", "Meaning"), [*served()])
     yield "## Keys"
     yield (
         "Keys come from the environment, then from the system's keyring, never from a flag or a "
@@ -270,6 +281,16 @@ def settings() -> Iterator[str]:
     )
     yield field_table(Sampling)
     yield who_draws()
+
+
+def served() -> Iterator[tuple[str, str, str]]:
+    """The settings of a server, with their defaults in units that can be read."""
+    for name, field in Options.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        text = f"{default:,}" if isinstance(default, int) else str(default or "none")
+        if name.endswith("_bytes"):
+            text = f"{default / MiB:,.0f} MiB"
+        yield f"`{name}`", text, field.description or ""
 
 
 def who_draws() -> str:

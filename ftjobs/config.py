@@ -12,6 +12,7 @@ working folder upwards), the user's `config.toml`, default.  The environment is 
 | `display` | `FTJOBS_DISPLAY`  | `auto`: one of auto, full, plain, json, quiet  |
 | `processes` | `FTJOBS_PROCESSES` | 1: how many train a local job; auto: one a GPU |
 | `profiles`| files only        | none: services of one's own, `[profiles.NAME]` |
+| `serve`   | files only        | what `ftjobs serve` bears, `[serve]`           |
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ Display = Literal["auto", "full", "plain", "json", "quiet"]
 DISPLAYS: tuple[str, ...] = get_args(Display)
 SETTINGS = ("backend", "home", "cache", "display", "processes")
 """What files and environment may set."""
+TABLES = ("profiles", "serve")
+"""What files alone may hold."""
 
 PROJECT_FILE = "ftjobs.toml"
 
@@ -70,6 +73,9 @@ class Settings(BaseModel):
 
     `profiles` are services of one's own, the strongest last; in Python they may be given as
     `{"lab": {"base_url": …}}`.
+
+    `serve` is the table of that name as it was written, a project's settings before the user's;
+    `ftjobs.server.options` knows them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +86,7 @@ class Settings(BaseModel):
     display: Display = "auto"
     processes: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     profiles: tuple[OwnProfile, ...] = ()
+    serve: Mapping[str, Any] = Field(default_factory=dict)
     _from_project: frozenset[str] = PrivateAttr(frozenset())  # what a project's file chose
 
     @field_validator("profiles", mode="before")
@@ -123,16 +130,18 @@ class Settings(BaseModel):
             values["home"] = platformdirs.user_data_path("ftjobs", appauthor=False)
             values["cache"] = platformdirs.user_cache_path("ftjobs", appauthor=False)
         profiles: list[OwnProfile] = []
+        serve: dict[str, Any] = {}
         from_project: set[str] = set()
         for path in _files(cwd):
             found = _read(path)
             profiles += found.pop("profiles")
+            serve |= found.pop("serve")
             from_project |= found.keys() if path.name == PROJECT_FILE else set()
             values |= found
         named = {name: environ.get(f"FTJOBS_{name.upper()}") or None for name in SETTINGS}
         stronger = {k: v for given in (named, overrides) for k, v in given.items() if v is not None}
         try:
-            settings = cls(**{"profiles": profiles, **values, **stronger})
+            settings = cls(**{"profiles": profiles, "serve": serve, **values, **stronger})
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
@@ -172,18 +181,40 @@ def _read(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    if unknown := sorted(values.keys() - {*SETTINGS, "profiles"}):
-        known = ", ".join(sorted([*SETTINGS, "profiles"]))
+    if unknown := sorted(values.keys() - {*SETTINGS, *TABLES}):
+        known = ", ".join(sorted([*SETTINGS, *TABLES]))
         raise ConfigError(f"{path}: unknown setting {unknown[0]!r}", hint=f"Known: {known}.")
-    for name in ("home", "cache"):  # relative to the file that says it, not to the working folder
-        value = values.get(name)
-        if isinstance(value, str) and not value.startswith("~"):
-            values[name] = path.parent / value
+    for name in ("home", "cache"):
+        if name in values:
+            values[name] = _settled(values[name], path)
+    values["serve"] = _serve(values.get("serve", {}), path)
     try:
         values["profiles"] = _profiles(values.get("profiles", {}), path)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
     return values
+
+
+def _settled(value: Any, path: Path) -> Any:
+    """A path relative to the file that says it, not to the working folder."""
+    is_relative = isinstance(value, str) and not value.startswith("~")
+    return path.parent / value if is_relative else value
+
+
+def _serve(table: Any, path: Path) -> dict[str, Any]:
+    """The table of a server, its paths settled."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path}: serve: it is a table, [serve]")
+    found = dict(table)
+    for name in ("tls_cert", "tls_key"):
+        if name in found:
+            found[name] = _settled(found[name], path)
+    if isinstance(models := found.get("models"), Mapping):
+        found["models"] = {
+            name: str(_settled(text, path)) if str(text).startswith(".") else text
+            for name, text in models.items()
+        }
+    return found
 
 
 def _profiles(tables: Any, path: Path | None = None) -> list[OwnProfile]:

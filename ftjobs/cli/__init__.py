@@ -31,6 +31,7 @@ COMMANDS = {
     "chat": "Ask a model.",
     "compare": "Ask a base model and its tuned model the same prompts.",
     "vote": "Choose between answers blind, and see how far a judge agrees.",
+    "serve": "Serve the fine-tuning API of OpenAI from this machine.",
     "migrate": "Take an account's jobs, files and metrics along.",
     "rescue": "Store a model's answers while it lives.",
     "doctor": "Say what works here and what does not.",

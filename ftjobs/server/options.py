@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ftjobs.errors import ConfigError
 
 Bytes = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 MiB, GiB = 2**20, 2**30
 
@@ -28,8 +29,8 @@ class Options(BaseModel):
 
     host: str = Field("127.0.0.1", description="Where to listen.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="0 takes a free one.")
-    tls_cert: Path | None = Field(None, description="Certificate chain, PEM.")
-    tls_key: Path | None = Field(None, description="Its private key, PEM.")
+    tls_cert: FilePath | None = Field(None, description="Certificate chain, PEM.")
+    tls_key: FilePath | None = Field(None, description="Its private key, PEM.")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Names that clients may call this server by, beside its address."
     )

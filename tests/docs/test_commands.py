@@ -44,6 +44,8 @@ def parse(words: list[str]) -> None:
         if not isinstance(command, click.Group):
             return
         words = [*context._protected_args, *context.args]
+        if command.invoke_without_command and not words:
+            return
         found, inner, words = command.resolve_command(context, words)
         assert inner is not None
         name, command = str(found), inner
