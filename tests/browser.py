@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import importlib.util
 import json
 import os
 import select
@@ -35,6 +36,13 @@ FLAGS = (
 )
 PATIENCE = 20.0
 """Seconds that a command may take."""
+
+
+PROBLEMS = """
+axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violations.flatMap(
+  (rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.failureSummary}`)))
+"""
+"""What axe-core finds fault with (WCAG 2 A and AA, best practices), once its source was run."""
 
 
 class BrowserError(Exception):
@@ -300,6 +308,14 @@ class Page:
 
     def _events(self) -> list[Mapping[str, Any]]:
         return [event for event in self.browser.events if event.get("sessionId") == self._session]
+
+
+def axe() -> str:
+    """The source of axe-core, which a package carries whose browser is not needed."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    assert found is not None
+    assert found.submodule_search_locations
+    return (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text("utf-8")
 
 
 def _program() -> str:

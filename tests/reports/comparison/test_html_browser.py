@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ from ftjobs.evals.result import Answer, ArmSummary, Comparison
 from ftjobs.evals.votes import Vote, comparison_id, seats
 from ftjobs.reports.comparison import html
 from ftjobs.reports.comparison import json as document
-from tests.browser import Browser, Page
+from tests.browser import PROBLEMS, Browser, Page, axe
 from tests.reports.comparison.sample import HOSTILE, comparison, many, row
 
 WHOLE = comparison()
@@ -27,10 +25,6 @@ EACH_KIND = comparison(  # for axe, which takes its time for every cell
     labels=WHOLE.labels[:1],
 )
 
-PROBLEMS = """
-axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violations.flatMap(
-  (rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.failureSummary}`)))
-"""
 LIGHTNESS = """
 (() => { const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/\\d+/g);
   return Number(r) + Number(g) + Number(b); })()
@@ -57,14 +51,6 @@ def window(browser: Browser) -> Page:
 def page(window: Page) -> Page:
     window.show(HTML)
     return window
-
-
-def axe() -> str:
-    """The source of axe-core, which a package carries whose browser is not needed."""
-    found = importlib.util.find_spec("axe_playwright_python")
-    assert found is not None
-    assert found.submodule_search_locations
-    return (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text("utf-8")
 
 
 def seen(page: Page, selector: str) -> bool:
