@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from ftjobs.backends.together import TogetherBackend
 from ftjobs.backends.wire import WireBackend
 from ftjobs.config import Settings
 from ftjobs.schema import ChatMessage, Event, Job, JobSpec
+from ftjobs.server.database import Database
+from ftjobs.server.desk import Desk
+from ftjobs.server.options import Options
+from ftjobs.server.running import serving
 from tests import fireworks_service, native, service, tiny, together_service
 from tests.backends.local.conftest import stop_worker
 
@@ -152,6 +156,35 @@ def local(folder: Path) -> Iterator[Subject]:
         stop_worker(backend)
 
 
+@contextmanager
+def _served(folder: Path, backend: Backend, **options: Any) -> Iterator[WireBackend]:
+    """A client of a server over `backend`, as a project that shares it with another."""
+    with closing(Database(folder / "server")) as database:
+        desk = Desk(backend, Options(port=0, requests_per_minute=100_000, **options), database)
+        _, key = desk.keys.create("otters", "train")
+        with (
+            serving(desk) as url,
+            closing(WireBackend("ftjobs", PROFILES["ftjobs"].at(url), key)) as client,
+        ):
+            yield client
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Subject]:
+    backend = FakeBackend(steps=6, answers={QUESTION: ANSWER})
+    with _served(folder, backend) as client:
+        dataset = write_dataset(folder / "train.jsonl")
+        yield Subject(client, lambda: None, dataset, "fake-base")
+
+
+@contextmanager
+def served_local(folder: Path) -> Iterator[Subject]:
+    with local(folder) as inner:
+        models = {"tiny-otter": inner.base_model}
+        with _served(folder, inner.backend, models=models) as client:
+            yield replace(inner, backend=client, base_model="tiny-otter")
+
+
 Factory = Callable[[Path], AbstractContextManager[Subject]]
 FACTORIES: dict[str, Factory] = {
     "fake": fake,
@@ -159,6 +192,8 @@ FACTORIES: dict[str, Factory] = {
     "together": together,
     "fireworks": fireworks,
     "local": local,
+    "served": served,
+    "served-local": served_local,
 }
 
 

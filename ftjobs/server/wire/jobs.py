@@ -65,7 +65,9 @@ class CreateJob(_Closed):
     validation_file: str | None = None
     method: Method | None = None
     hyperparameters: Settings | None = Field(
-        None, deprecated=True, description="Use `method`, which has them too."
+        None,
+        description="Use `method`, which has them too.",
+        json_schema_extra={"deprecated": True},
     )
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
