@@ -11,7 +11,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from ftjobs import data
 from ftjobs.backends.base import (
@@ -119,6 +119,19 @@ class LocalBackend:
         try:
             return self.store.file_path(file_id).read_bytes()
         except OSError as error:
+            raise StoreError(f"{file_id} cannot be read: {error.strerror}") from None
+
+    def download(self, file_id: str, target: BinaryIO, *, progress: Progress | None = None) -> None:
+        """Write a file's bytes to `target`, from its position on; see `Downloads`."""
+        size = self.store.file(file_id).bytes
+        try:
+            with self.store.file_path(file_id).open("rb") as source:
+                source.seek(target.tell())
+                while block := source.read(1 << 20):
+                    target.write(block)
+                    if progress:
+                        progress(target.tell(), size)
+        except FileNotFoundError as error:
             raise StoreError(f"{file_id} cannot be read: {error.strerror}") from None
 
     def delete_file(self, file_id: str) -> None:
