@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ftjobs.disk import sync_folder
-from ftjobs.errors import StoreError
+from ftjobs.errors import FtjobsError, StoreError
 
 __all__ = ["Spool", "disk"]
 
@@ -26,6 +26,8 @@ def disk() -> Iterator[None]:
     """Errors of the disk as StoreError."""
     try:
         yield
+    except FtjobsError:  # some of which are errors of the system as well
+        raise
     except OSError as error:
         raise StoreError(f"{error.filename or 'incoming'}: {error.strerror}") from error
 

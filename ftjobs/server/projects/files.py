@@ -15,6 +15,7 @@ from ftjobs.schema import File, Job
 from ftjobs.server.owners import Owned
 from ftjobs.server.projects.view import View, no_file
 from ftjobs.server.refusals import Refusal
+from ftjobs.server.spool import disk
 
 __all__ = ["Files"]
 
@@ -97,7 +98,7 @@ class Files(View):
             return
         self._mine(file_id)
         with self.rooms.spool.file() as path, path.open("w+b") as target:
-            with _found(file_id):
+            with _found(file_id), disk():
                 self.backend.download(file_id, target)
             target.seek(0)
             yield target
