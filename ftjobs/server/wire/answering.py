@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -16,16 +14,12 @@ from ftjobs.errors import FtjobsError
 from ftjobs.server.chats import Turns
 from ftjobs.server.desk import Desk
 from ftjobs.server.pieces import Pieces
-from ftjobs.server.refusals import Refusal, error_body, refuse
+from ftjobs.server.refusals import Refusal, refuse
 
 __all__ = ["DONE", "QUIET", "Answer", "answer"]
 
-log = logging.getLogger("ftjobs.server")
-
 QUIET = 10.0
 """Seconds after which a stream that says nothing says that it is alive: proxies cut silent ones."""
-STALLED = 60.0
-"""Seconds for which a client may take nothing; then it has left."""
 LEFT = 499
 """What is written of a client that left before there was an answer.  Nobody reads it."""
 ALIVE, DONE = b": still at work\n\n", b"data: [DONE]\n\n"
@@ -129,28 +123,26 @@ class Streamed(Answer):
         tasks.start_soon(self._live, send)
 
     async def _answer(self, send: Send) -> None:
+        failed: Exception | None = None
         try:
             await self._read(partial(self._write, send))
-        except _Stalled:
-            return
         except Exception as error:
             if not self._started:
                 raise
-            await self._write(send, b"data: " + self._told(error) + b"\n\n")
+            failed = error
+            known = error if isinstance(error, FtjobsError) else self._broken()
+            await self._write(send, b"data: " + bytes(refuse(known).body) + b"\n\n")
         await self._write(send, b"", more=False)
+        if failed is not None and not isinstance(failed, FtjobsError):
+            raise failed  # for the log
 
-    def _told(self, error: Exception) -> bytes:
-        if isinstance(error, FtjobsError):
-            return bytes(refuse(error).body)
-        log.error("%s failed", self._request_id, exc_info=error)
-        words = f"the server failed; its log says how: {self._request_id}"
-        return bytes(error_body(500, words).body)
+    def _broken(self) -> Refusal:
+        return Refusal(500, f"the server failed; its log says where: {self._request_id}")
 
     async def _live(self, send: Send) -> None:
-        with suppress(_Stalled):
-            while True:
-                await anyio.sleep(QUIET)
-                await self._write(send, ALIVE)
+        while True:
+            await anyio.sleep(QUIET)
+            await self._write(send, ALIVE)
 
     async def _write(self, send: Send, piece: bytes, *, more: bool = True) -> None:
         if more and not piece:
@@ -158,14 +150,7 @@ class Streamed(Answer):
         async with self._writing:
             if not self._started:
                 await self._start(send)
-            with anyio.move_on_after(STALLED) as patience:
-                await send({"type": "http.response.body", "body": piece, "more_body": more})
-        if patience.cancelled_caught:
-            raise _Stalled
-
-
-class _Stalled(Exception):
-    """The client takes nothing."""
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 async def _until_left(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ftjobs.schema import Capabilities, Sampling
 from ftjobs.server.refusals import Refusal
 
-__all__ = ["Asking", "StreamOptions", "refuse_deep", "sampling_of"]
+__all__ = ["Asking", "StreamOptions", "sampling_of"]
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -84,6 +85,7 @@ class Asking(BaseModel):
         Raises:
             Refusal: 400 for what nobody here can do.
         """
+        _refuse_unwritable(self.model_dump(exclude_none=True), "")
         if self.stream_options is not None and not self.stream:
             raise Refusal(400, "stream_options goes with stream: true", param="stream_options")
         if self.logit_bias:
@@ -122,21 +124,26 @@ def sampling_of(given: Mapping[str, Any], capabilities: Capabilities) -> Samplin
         raise Refusal(400, f"{param}: {words}", param=param) from None
 
 
-def refuse_deep(value: object, param: str, *, room: int = DEEPEST) -> None:
-    """Refuse JSON that others could not write again: nested too deeply, or no Unicode."""
+def _refuse_unwritable(value: object, place: str, room: int = DEEPEST) -> None:
+    """Refuse JSON that nobody could write again: nested too deeply, or what is no text or number.
+
+    Raises:
+        Refusal: 400, the param is the place.
+    """
+    param = place or None
     if not room:
-        raise Refusal(400, f"{param}: nested too deeply", param=param)
+        raise Refusal(400, f"{place}: nested too deeply", param=param)
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise Refusal(400, f"{param}: half a character", param=param) from None
+            raise Refusal(400, f"{place}: half a character", param=param) from None
     elif isinstance(value, Mapping):
         for key, each in value.items():
-            refuse_deep(key, param, room=room)
-            refuse_deep(each, param, room=room - 1)
+            _refuse_unwritable(key, place, room)
+            _refuse_unwritable(each, f"{place}.{key}" if place else str(key), room - 1)
     elif isinstance(value, list):
-        for each in value:
-            refuse_deep(each, param, room=room - 1)
-    elif isinstance(value, float) and value - value != 0:
-        raise Refusal(400, f"{param}: a number is infinite or none at all", param=param)
+        for number, each in enumerate(value):
+            _refuse_unwritable(each, f"{place}.{number}", room - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise Refusal(400, f"{place}: no finite number", param=param)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from ftjobs.schema import ChatMessage
 from ftjobs.server.refusals import Refusal
-from ftjobs.server.wire.asking import Asking, refuse_deep
+from ftjobs.server.wire.asking import Asking
 
 __all__ = ["ChatRequest"]
 
@@ -140,10 +140,8 @@ class ChatRequest(Asking):
                 raise Refusal(400, "max_tokens and max_completion_tokens contradict each other",
                               param="max_completion_tokens")  # fmt: skip
             given["max_tokens"] = longest
-        if self.response_format is not None:
-            refuse_deep(self.response_format, "response_format")
-            if self.response_format == {"type": "text"}:
-                del given["response_format"]
+        if self.response_format == {"type": "text"}:
+            del given["response_format"]
         return given
 
     def chat(self, *, hosted: bool) -> list[ChatMessage]:
@@ -162,9 +160,7 @@ class ChatRequest(Asking):
         """The tools that the model is shown."""
         if self.tool_choice == "none":
             return ()
-        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
-        refuse_deep(tools, "tools")
-        return tuple(tools)
+        return tuple(tool.model_dump(exclude_none=True) for tool in self.tools or ())
 
     def wanted(self) -> list[Function]:
         """The functions of which one has to be called; none where the model is free.
@@ -205,7 +201,6 @@ def _part(part: Part, place: str, hosted: bool) -> Mapping[str, Any]:
     if part.type == "text" and part.text is not None:
         return {"type": "text", "text": part.text}
     if part.type == "refusal" and isinstance(words := (part.model_extra or {}).get("refusal"), str):
-        refuse_deep(words, place)
         return {"type": "text", "text": words}
     if part.type == "text" or not hosted:
         raise Refusal(
@@ -214,6 +209,4 @@ def _part(part: Part, place: str, hosted: bool) -> Mapping[str, Any]:
             param=place,
             code="unsupported_content",
         )
-    value = part.model_dump(exclude_none=True)
-    refuse_deep(value, place)
-    return value
+    return part.model_dump(exclude_none=True)
