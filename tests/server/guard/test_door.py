@@ -11,7 +11,7 @@ import pytest
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.schema import Model
 from tests.server.conftest import Serve, Served
-from tests.server.guard.raw import answer, connected, head
+from tests.server.guard.raw import answer, connected
 
 ASKED = {"model": "fake-base", "messages": [{"role": "user", "content": "the-words"}]}
 

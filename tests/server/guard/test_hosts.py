@@ -15,8 +15,7 @@ def knows(called: str, **options: Any) -> bool:
     try:
         Hosts(Options(**options)).require_host(called)
     except Refusal as refusal:
-        assert refusal.status == 421
-        return False
+        return refusal.status != 421
     return True
 
 
@@ -24,8 +23,7 @@ def may_write(origin: str | None, host: str, site: str = "", **options: Any) -> 
     try:
         Hosts(Options(**options)).require_own_page("POST", host, origin, site)
     except Refusal as refusal:
-        assert refusal.status == 403
-        return False
+        return refusal.status != 403
     return True
 
 
