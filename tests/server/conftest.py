@@ -26,12 +26,20 @@ class Served:
     def __init__(self, desk: Desk, url: str) -> None:
         self.desk, self.url = desk, url
         self.http = httpx2.Client(base_url=url, timeout=30, trust_env=False)
+        self._clients = [self.http]
 
     def as_(self, project: str, scope: Any = "train") -> httpx2.Client:
         """A client with a new key."""
         _, text = self.desk.keys.create(project, scope)
         headers = {"authorization": f"Bearer {text}"}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        client = httpx2.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Close the clients."""
+        for client in self._clients:
+            client.close()
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ def serve(tmp_path: Path) -> Serve:
             with serving(desk) as url:
                 served = Served(desk, url)
                 yield served
-                served.http.close()
+                served.close()
         finally:
             database.close()
 
