@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -13,11 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ftjobs.errors import FtjobsError
 from ftjobs.server import description
 from ftjobs.server.desk import Desk
 from ftjobs.server.guard import health
+from ftjobs.server.guard.metrics import METHODS
 from ftjobs.server.pages import add_pages, is_page, page_refused
 from ftjobs.server.refusals import Refusal, error_body, misunderstood, refuse
 from ftjobs.server.tending import tended
@@ -97,9 +100,25 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_served(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"allow": ", ".join(_methods(request))}
     if is_page(request):
-        return refusal(request, Refusal(error.status_code, str(error.detail)))
-    return error_body(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+        answer = refusal(request, Refusal(error.status_code, str(error.detail)))
+        answer.headers.update(headers)
+        return answer
+    return error_body(error.status_code, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method of a path: a route that refuses one knows only its own."""
+    routes = request.app.routes
+    scopes = {method: {**request.scope, "method": method} for method in sorted(METHODS)}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:
