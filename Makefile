@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 export FTJOBS_CACHE ?= $(CURDIR)/$(VENV)/ftjobs-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test test-clients check bench docs clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: $(VENV)/ready  ## Fine-tune a real model on ten Japanese examples, and compare
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh docs/demo.sh
@@ -18,6 +18,9 @@ demo: $(VENV)/ready  ## Fine-tune a real model on ten Japanese examples, and com
 test: $(VENV)/ready  ## Run the tests (no network but loopback)
 	@$(BIN)/ftjobs models pull smollm2-135m
 	$(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(VENV)/ready  ## Try others' clients on `ftjobs serve` (needs package registries)
+	$(BIN)/python -m pytest tests/clients $(ARGS)
 
 check: $(VENV)/ready  ## Lint, types, and the arrow of imports
 	$(BIN)/ruff format --check .

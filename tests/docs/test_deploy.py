@@ -84,7 +84,7 @@ def test_the_container_file_passes_its_linter() -> None:
 
 
 def test_what_the_container_runs_is_a_command() -> None:
-    program, *words = [*json.loads(of("ENTRYPOINT")[0]), *json.loads(of("CMD")[0])]
+    program, *words = json.loads(of("ENTRYPOINT")[0]) + json.loads(of("CMD")[0])
     assert program == "ftjobs"
     parse(words)
     assert words[words.index("--port") + 1] == of("EXPOSE")[0]

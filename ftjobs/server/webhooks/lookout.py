@@ -95,7 +95,7 @@ class Lookout:
             self._found()
 
     def _listed(self) -> tuple[list[Job], list[Job]]:
-        """Jobs that have not ended, and those that have and were not told, in order of their ends."""
+        """Jobs that have not ended, and those that have and were not told, by their ends."""
         seen: list[Job] = []
         ended: list[Job] = []
         missing, settled = set(self._open), 0
