@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +31,11 @@ HOUR, MONTH = 3600, 30 * 24 * 3600
 LONGEST_NAME = 1024
 
 
+T = TypeVar("T")
+_Left = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
+"""A field that the wire leaves out where there is nothing to say; null is no value of it."""
+
+
 class _Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -54,8 +59,8 @@ class WireFile(_Open):
     filename: str
     purpose: str
     status: Literal["uploaded", "processed", "error"]
-    expires_at: int | None = None
-    status_details: str | None = None
+    expires_at: _Left[int] = None
+    status_details: _Left[str] = None
 
 
 class WireUpload(BaseModel):

@@ -33,6 +33,13 @@ def test_a_file_comes_back_as_it_was(served: Served) -> None:
     nothing_left(served)
 
 
+def test_what_there_is_not_to_say_of_a_file_is_left_out(served: Served) -> None:
+    file_id = sent(served.http)
+    for answer in (served.http.get(f"/files/{file_id}").json(),
+                   served.http.get("/files").json()["data"][0]):  # fmt: skip
+        assert not {"expires_at", "status_details"} & answer.keys()
+
+
 NAMES = [
     "../../etc/passwd", "/etc/passwd", "..", "C\\x.jsonl", "名前.jsonl", "עברית.jsonl",
     "\u202egpj.exe", "a b.jsonl", "a;b.jsonl", "%2e%2e%2f", "x" * 1024, "-rf", "CON", " ",
