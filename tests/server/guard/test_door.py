@@ -56,7 +56,7 @@ def test_as_soon_as_there_is_a_key_every_request_needs_one(served: Served) -> No
         assert client.get("/models").status_code == 200
         key = client.headers["authorization"]
         for wrong in ("", "Bearer", "Bearer x", key[:-1], key + "x", "Basic eDp5", "Bearer ftj-ü"):
-            refused = served.http.get("/models", headers={"authorization": wrong.encode()})
+            refused = served.http.get("/models", headers={b"authorization": wrong.encode()})
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"] == "Bearer"
             assert error_of(refused)["type"] == "authentication_error"
