@@ -7,6 +7,7 @@ value, so that no spike is lost (M4, Jugel et al. 2014, doi:10.14778/2732951.273
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import NamedTuple
@@ -68,14 +69,14 @@ def chart(title: str, unit: str, lines: Sequence[Line], *, last: int | None) -> 
         lines: curves; those without a point are left out.
         last: the steps of the whole job, where they are known: what is empty is still to come.
     """
-    drawn = [line._replace(points=_finite(line.points)) for line in lines if line.points]
-    lost = sum(map(len, (line.points for line in lines))) - sum(len(d.points) for d in drawn)
-    drawn = [line for line in drawn if line.points]
+    finite = [(line, _finite(line.points)) for line in lines]
+    lost = sum(len(line.points) - len(points) for line, points in finite)
+    drawn = [line._replace(points=thinned(points)) for line, points in finite if points]
     return Markup("\n".join(_figure(title, unit, drawn, last, lost)))  # noqa: S704 - numbers, ours
 
 
 def _finite(points: Series) -> Series:
-    return tuple(point for point in points if abs(point[1]) <= LARGEST)
+    return tuple(point for point in points if -LARGEST <= point[1] <= LARGEST)
 
 
 def _figure(
@@ -113,10 +114,9 @@ def _drawing(title: str, lines: Sequence[Line], last: int | None) -> Iterator[st
     whole = 'width="100%" height="100%" preserveAspectRatio="none"'
     yield f'<svg viewBox="0 0 {_SIZE} {_SIZE}" {whole}>'
     for line in lines:
-        points = thinned(line.points)
-        values = " ".join(f"{step},{value:.6g}" for step, value in points)
+        values = " ".join(f"{step},{value:.6g}" for step, value in line.points)
         yield (
-            f'<polyline class="{line.style}" points="{_places(points, across, up)}" '
+            f'<polyline class="{line.style}" points="{_places(line.points, across, up)}" '
             f'data-values="{values}"/>'
         )
     yield "</svg>"
@@ -185,15 +185,10 @@ def thinned(points: Series, strips: int = STRIPS) -> Series:
     if len(points) <= 2 * strips:
         return points
     first, last = points[0][0], points[-1][0]
-    chosen: list[tuple[int, float]] = [points[0]]
-    place = 0
-    for strip in range(strips):
-        end = first + (last - first) * (strip + 1) / strips
-        start = place
-        while place < len(points) and (points[place][0] <= end or strip == strips - 1):
-            place += 1
-        if part := points[start:place]:
-            ends = {min(part, key=itemgetter(1)), max(part, key=itemgetter(1))}
-            chosen += sorted(ends)
-    chosen.append(points[-1])
-    return tuple(dict.fromkeys(chosen))
+    chosen, start = [points[0]], 0
+    for strip in range(1, strips + 1):
+        end = bisect_right(points, first + (last - first) * strip / strips, key=itemgetter(0))
+        if part := points[start:end]:
+            chosen += sorted({min(part, key=itemgetter(1)), max(part, key=itemgetter(1))})
+        start = end
+    return tuple(dict.fromkeys((*chosen, points[-1])))

@@ -19,7 +19,6 @@ from ftjobs.jobs.progress import Progress
 from ftjobs.schema import Job
 from ftjobs.server.desk import Reads, Trains
 from ftjobs.server.pages import views
-from ftjobs.server.pages.curves import charts
 from ftjobs.server.pages.room import OursOnly, Room, RoomOf, show
 from ftjobs.server.project import Project
 
@@ -89,7 +88,7 @@ def _progress(project: Project, room: Room, job: Job) -> Progress | None:
     if job.ended:
         return None
     try:
-        return room.looks.progress(project, job)
+        return room.looks.look(project, job).progress
     except BackendError:  # one job that cannot be read hides no other
         return None
 
@@ -107,7 +106,8 @@ def live_job(request: Request, project: Reads, room: RoomOf, job_id: str) -> Res
 
 
 def _job(project: Project, room: Room, job_id: str) -> dict[str, Any]:
-    progress = room.looks.progress(project, project.retrieve(job_id))
+    seen = room.looks.look(project, project.retrieve(job_id))
+    progress = seen.progress
     job, capabilities = progress.job, project.capabilities
     checkpoints = project.checkpoints(job_id) if capabilities.checkpoints else ()
     return {
@@ -119,11 +119,11 @@ def _job(project: Project, room: Room, job_id: str) -> dict[str, Any]:
         "settings": views.settings(job),
         "metadata": [(views.brief(k, 80), views.brief(v)) for k, v in job.metadata.items()],
         "method": str((job.method or {}).get("type", "")),
-        "charts": charts(progress),
+        "charts": seen.charts,
         "checkpoints": [views.check_row(each) for each in reversed(checkpoints)],
         "events": [views.event_row(each) for each in reversed(progress.tail[-NEWEST:])],
         "verbs": _verbs(project, job),
-        "again": 0 if job.ended else SLOW if job.status == "paused" else QUICK,
+        "again": 0 if seen.complete else SLOW if job.status == "paused" else QUICK,
     }
 
 

@@ -9,15 +9,19 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import cast
+
+from markupsafe import Markup
 
 from ftjobs.backends.base import Trainer
 from ftjobs.jobs.progress import Progress
 from ftjobs.jobs.watched import Watched
 from ftjobs.schema import Capabilities, Event, Job
+from ftjobs.server.pages.curves import charts
 from ftjobs.server.project import Project
 
-__all__ = ["Looks"]
+__all__ = ["Looks", "Seen"]
 
 FRESH = 1.0
 """Seconds for which a look is good enough for the next one who asks."""
@@ -37,6 +41,21 @@ class _Eyes:
         return () if self.project is None else self.project.events(job_id, after=after)
 
 
+class Seen:
+    """What was seen of a job: its progress, and its curves, which are drawn once for everybody.
+
+    It is `complete` once the job has ended and its last events have come.
+    """
+
+    def __init__(self, progress: Progress, *, complete: bool = False) -> None:
+        self.progress, self.complete = progress, complete
+
+    @cached_property
+    def charts(self) -> Markup:
+        """Loss and accuracy as figures."""
+        return charts(self.progress)
+
+
 class _Look:
     """One job: what was seen of it, and when."""
 
@@ -44,22 +63,24 @@ class _Look:
         self.eyes = _Eyes(capabilities)
         # Of a backend's methods, it needs no others: what it observes is handed to it.
         self.watched = Watched(cast(Trainer, self.eyes), job, now=now, wall=time.time)
-        self.progress, self.lock, self.at = Progress(job), threading.Lock(), float("-inf")
+        self.seen, self.lock, self.at = Seen(Progress(job)), threading.Lock(), float("-inf")
 
-    def look(self, project: Project, job: Job, now: float) -> Progress:
+    def look(self, project: Project, job: Job, now: float) -> Seen:
         self.watched.observe(job)
         shown = self.watched.job or job
-        is_due = now - self.at >= FRESH or shown.status != self.progress.job.status
+        is_due = now - self.at >= FRESH or shown.status != self.seen.progress.job.status
         events: Sequence[Event] = ()
         if is_due and not self.watched.done:
             self.eyes.project = project
             events, self.at = self.watched.events(), now
-        self.progress = self.progress.seen(shown, events)
-        return self.progress
+        progress, complete = self.seen.progress, self.watched.done
+        if events or shown != progress.job or complete != self.seen.complete:
+            self.seen = Seen(progress.seen(shown, events), complete=complete)
+        return self.seen
 
     @property
     def points(self) -> int:
-        seen = self.progress
+        seen = self.seen.progress
         return sum(map(len, (seen.train, seen.valid, seen.train_accuracy, seen.valid_accuracy)))
 
 
@@ -76,7 +97,7 @@ class Looks:
         self._lock = threading.Lock()
         self._looks: OrderedDict[str, _Look] = OrderedDict()
 
-    def progress(self, project: Project, job: Job) -> Progress:
+    def look(self, project: Project, job: Job) -> Seen:
         """How far a job is, its newest events read; `job` is this project's, just retrieved.
 
         Raises:

@@ -126,7 +126,7 @@ function read({ plot, x }) {
 
 document.addEventListener("pointermove", (event) => {
   const plot = event.target.closest?.(".plot");
-  if (hovered && hovered.plot !== plot) tell(hovered.plot, Infinity);
+  if (hovered && hovered.plot !== plot) tell(hovered.plot, Number.MAX_SAFE_INTEGER);
   hovered = plot ? { plot, x: event.clientX } : null;
   if (hovered) read(hovered);
 });
