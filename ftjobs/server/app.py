@@ -123,7 +123,7 @@ def _methods(request: Request) -> list[str]:
 
 async def _not_understood(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return refusal(request, misunderstood(error.errors()[0], error.body))
+    return refusal(request, misunderstood(error.errors(), error.body))
 
 
 async def _broken(request: Request, _error: Exception) -> Response:

@@ -6,7 +6,7 @@ and 500 to 599 unless `x-should-retry` says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -81,20 +81,39 @@ def refuse(error: FtjobsError) -> JSONResponse:
     headers = {}
     if (seconds := getattr(error, "retry_after", None)) is not None:
         headers["retry-after"] = str(max(1, round(seconds)))
-    if (again := getattr(error, "should_retry", None)) is not None:
+    again = getattr(error, "should_retry", None)
+    if again is None and isinstance(error, AuthError | QuotaError):
+        again = False  # clients would ask three times for 429 and 502
+    if again is not None:
         headers["x-should-retry"] = str(again).lower()
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return error_body(status, told(error), code=code, param=param, headers=headers)
 
 
-def misunderstood(error: Mapping[str, Any], body: object) -> Refusal:
+def misunderstood(errors: Sequence[Mapping[str, Any]], body: object) -> Refusal:
     """The refusal of a request that is not of its form.
 
     Args:
-        error: the first of pydantic's.
+        errors: pydantic's, of which one is told: where a value may be of several forms, that of
+            the form which it comes nearest to.
         body: what was sent, by which the parts of a place are told from pydantic's own words.
     """
+    first = _place(errors[0], body)
+    inner = [(each, _place(each, body)) for each in errors]
+    near = [(each, place) for each, place in inner if place[: len(first)] == first]
+    error, place = max(near, key=lambda found: len(found[1]))
+    param, words = ".".join(place), str(error["msg"]).removeprefix("Value error, ")
+    unknown = error["type"] == "extra_forbidden"
+    return Refusal(
+        400,
+        f"{param}: {'no such argument' if unknown else words}" if param else words,
+        param=param or None,
+        code="unrecognized_request_argument" if unknown else None,
+    )
+
+
+def _place(error: Mapping[str, Any], body: object) -> list[str]:
     place: list[str] = []
     here: Any = body
     for part in error["loc"][1:]:
@@ -107,14 +126,7 @@ def misunderstood(error: Mapping[str, Any], body: object) -> Refusal:
         elif error["loc"][0] == "body" and error["type"] != "missing":
             continue
         place.append(str(part)[:100])
-    param, words = ".".join(place), str(error["msg"]).removeprefix("Value error, ")
-    unknown = error["type"] == "extra_forbidden"
-    return Refusal(
-        400,
-        f"{param}: {'no such argument' if unknown else words}" if param else words,
-        param=param or None,
-        code="unrecognized_request_argument" if unknown else None,
-    )
+    return place
 
 
 def told(error: FtjobsError) -> str:

@@ -166,4 +166,4 @@ def _fields(form: Form) -> FileFields:
         return FileFields.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        raise misunderstood({**first, "loc": ("body", *first["loc"])}, given) from None
+        raise misunderstood([{**first, "loc": ("body", *first["loc"])}], given) from None
