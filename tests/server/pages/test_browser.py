@@ -216,7 +216,10 @@ def test_a_job_is_followed_to_its_end_and_then_left_alone(
     assert window.page.complaints == []
 
 
-def test_what_is_new_neither_moves_the_page_nor_takes_the_focus(window: Window, make: Make) -> None:
+def test_what_is_new_neither_moves_the_page_nor_takes_the_focus(
+    window: Window, make: Make, backend: FakeBackend
+) -> None:
+    backend._steps = 100
     job = make(4, suffix="support")
     window.visit(f"/jobs/{job.id}")
     window.page.evaluate(SHIFTS)

@@ -6,7 +6,7 @@ document.documentElement.classList.add("scripted");
 
 const LONGEST = 60; // seconds between two tries while the server is away
 const PATIENCE = 20; // seconds for one answer
-let wait = 0, timer = 0, failures = 0;
+let wait = 0, timer = 0, failures = 0, turn = 0;
 const live = () => document.querySelector("[data-live]");
 
 // Make `old` equal to `fresh`, and leave every node alone that is so already: what has the focus
@@ -46,22 +46,26 @@ function say(words) {
 async function look() {
   clearTimeout(timer);
   if (document.hidden || !wait) return;
+  const mine = ++turn; // an answer that a later question has overtaken is old
   try {
     const answer = await fetch(live().dataset.live, {
       redirect: "error", signal: AbortSignal.timeout(PATIENCE * 1000),
     });
+    const text = await answer.text();
+    if (mine !== turn) return;
     if (answer.status === 401) {
       say("You are signed out. Load the page again to sign in.");
       return;
     }
     if (!answer.ok) throw new Error(`it answered ${answer.status}`);
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = new DOMParser().parseFromString(text, "text/html");
     morph(live(), fresh.querySelector("[data-live]"));
     if (hovered?.plot.isConnected) read(hovered);
     wait = Number(live().dataset.again);
     failures = 0;
     say("");
   } catch {
+    if (mine !== turn) return;
     failures += 1;
     wait = Math.min(LONGEST, 2 ** failures);
     say(`The server cannot be reached. What you see may be old; next try in ${wait} s.`);
