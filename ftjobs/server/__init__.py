@@ -17,7 +17,7 @@
     once.py       Idempotency-Key: one answer for one request
     project.py    the backend as one project sees it; pages and wire read and write through it
     projects/     what a project can do, one file a noun
-    tending.py    what is taken up after a crash, and cleaned
+    upkeep.py     what is taken up after a crash, and cleaned
     refusals.py   errors of ftjobs in the wire's shape
     wire/         one file a noun: from requests to `Project`, from nouns to answers
     pages/        what people see in a browser

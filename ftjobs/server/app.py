@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -22,10 +23,12 @@ from ftjobs.server.desk import Desk
 from ftjobs.server.guard import health
 from ftjobs.server.guard.metrics import METHODS
 from ftjobs.server.pages import add_pages, is_page, page_refused
-from ftjobs.server.refusals import Refusal, error_body, misunderstood, refuse
-from ftjobs.server.tending import tended
+from ftjobs.server.refusals import Refusal, error_body, is_for_the_log, misunderstood, refuse
 from ftjobs.server.webhooks.telling import telling
 from ftjobs.server.wire import chat, completions, files, jobs, models, refused, uploads
+from ftjobs.server.workers import watched_over
+
+log = logging.getLogger("ftjobs.server")
 
 THREADS = 32
 """Threads for requests that are no chats."""
@@ -89,12 +92,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What runs beside the requests."""
     desk: Desk = app.state.desk
     anyio.to_thread.current_default_thread_limiter().total_tokens = desk.options.chats + THREADS
-    with tended(desk.rooms), telling(desk.backend, desk.database, desk.owners):
+    with (
+        tended(desk.rooms),
+        telling(desk.backend, desk.database, desk.owners),
+        watched_over(desk.backend),
+    ):
         yield
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, FtjobsError)  # noqa: S101 - it was registered for these
+    if is_for_the_log(error):
+        log.error("%s: %s", request.state.request_id, error.message)
     return refusal(request, error)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.schema import Capabilities
-from ftjobs.server.tending import clean
+from ftjobs.server.upkeep import clean
 from tests.server.conftest import Serve, Served
 
 from .data import create, created, error, finished, lines, nothing_left, send, sent

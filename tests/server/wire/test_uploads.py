@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftjobs.server.tending import clean
+from ftjobs.server.upkeep import clean
 from tests.server.conftest import Serve, Served
 
 from .data import error, lines, nothing_left
