@@ -24,6 +24,7 @@ from ftjobs.server.guard import health
 from ftjobs.server.guard.metrics import METHODS
 from ftjobs.server.pages import add_pages, is_page, page_refused
 from ftjobs.server.refusals import Refusal, error_body, is_for_the_log, misunderstood, refuse
+from ftjobs.server.upkeep import upkeep
 from ftjobs.server.webhooks.telling import telling
 from ftjobs.server.wire import chat, completions, files, jobs, models, refused, uploads
 from ftjobs.server.workers import watched_over
@@ -93,7 +94,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
     anyio.to_thread.current_default_thread_limiter().total_tokens = desk.options.chats + THREADS
     with (
-        tended(desk.rooms),
+        upkeep(desk.rooms),
         telling(desk.backend, desk.database, desk.owners),
         watched_over(desk.backend),
     ):
