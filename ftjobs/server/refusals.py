@@ -131,8 +131,17 @@ def _place(error: Mapping[str, Any], body: object) -> list[str]:
 
 def told(error: FtjobsError) -> str:
     """What a client is told of an error."""
-    # A store's message names folders of this machine: they are for its log.
-    return "the server cannot use its store" if isinstance(error, StoreError) else str(error)
+    # These name folders of this machine: they are for its log.
+    if isinstance(error, StoreError):
+        return "the server cannot use its store"
+    return "the server failed" if is_for_the_log(error) else str(error)
+
+
+def is_for_the_log(error: FtjobsError) -> bool:
+    """Whether an error is the operator's to read: its message names no contents, but folders."""
+    return isinstance(error, StoreError) or (
+        status_of(error) == 500 and not isinstance(error, Refusal)
+    )
 
 
 def error_body(

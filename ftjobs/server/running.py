@@ -12,8 +12,10 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from filelock import FileLock, Timeout
@@ -214,6 +216,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: Config, door: Door) -> None:
         super().__init__(config)
         self._door, self._seconds = door, config.options.shutdown
+        self._patience = config.options.patience
         # A thread that hangs in a model or a service would keep the process for ever.  All that
         # was acknowledged is on the disk.
         self.last = threading.Timer(self._seconds + LINGER + STUCK, os._exit, (1,))
@@ -231,6 +234,13 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; a TLS handshake has the time of a head."""
+        if self.config.ssl is not None:
+            loop: Any = asyncio.get_running_loop()
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=self._patience)
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the answers under way, and cut those that take too long."""

@@ -220,6 +220,16 @@ def test_tls(serve: Serve, certificate: tuple[Path, Path]) -> None:
             httpx2.get(f"{served.url}/models", verify=old, trust_env=False)
 
 
+def test_a_handshake_that_does_not_come_closes_the_connection(
+    serve: Serve, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    with serve(tls_cert=cert, tls_key=key, patience=0.3) as served:
+        port = int(served.url.rsplit(":", 1)[1].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            assert sock.recv(1) == b""
+
+
 def test_a_certificate_that_cannot_be_used_is_said(
     serve: Serve, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:

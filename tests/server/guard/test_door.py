@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.errors import FtjobsError, StoreError
 from ftjobs.schema import Model
 from tests.server.conftest import Serve, Served
 from tests.server.guard.raw import answer, connected
@@ -161,6 +162,21 @@ def test_an_error_that_nobody_foresaw_leaks_nothing(
     assert "ZeroDivisionError" in said
     assert "test_door.py" in said
     assert "the-words" not in said
+
+
+@pytest.mark.parametrize("error", [StoreError, FtjobsError])
+def test_folders_of_this_machine_are_for_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, error: type[FtjobsError]
+) -> None:
+    class Full(FakeBackend):
+        def models(self) -> Any:
+            raise error("/srv/home: no space left on device", hint="Free the disk.")
+
+    with serve(Full()) as served, caplog.at_level(logging.ERROR):
+        failed = served.http.get("/models")
+    assert failed.status_code >= 500
+    assert not re.search("srv|space|disk", failed.text)
+    assert f"{failed.headers['x-request-id']}: /srv/home: no space" in caplog.text
 
 
 def test_the_audit_says_who_asked_what_and_holds_no_contents(served: Served) -> None:
