@@ -2,11 +2,13 @@
 
 ::
 
-    app.py        what is served: routes, error answers, guards, put together
-    running.py    how: the socket, its time limits, TLS, a graceful end
+    running.py    how it is served: the socket, TLS, one server of a home, a graceful end
+    guard/        the door: what every request passes before it reaches a room
+    app.py        what is served: routes, error answers, what runs beside them
     options.py    the table [serve] of the settings
     database.py   server.db: the one connection of the rooms below
     keys.py       API keys: hashed, scoped, of a project
+    sessions.py   cookies of browsers, made from keys
     caller.py     who asks, and what they may
     owners.py     which file and job is of which project
     uploads.py    uploads in parts, as they are remembered
@@ -18,6 +20,8 @@
     project.py    the backend as one project sees it; pages and wire read and write through it
     projects/     what a project can do, one file a noun
     upkeep.py     what is taken up after a crash, and cleaned
+    workers.py    jobs that go on though nobody asks for them
+    description.py  what can be asked, as a page
     refusals.py   errors of ftjobs in the wire's shape
     wire/         one file a noun: from requests to `Project`, from nouns to answers
     pages/        what people see in a browser

@@ -10,7 +10,6 @@ from ftjobs.backends.base import Backend
 from ftjobs.server.caller import THIS_MACHINE, Caller, Scope
 from ftjobs.server.chats import Turns
 from ftjobs.server.database import Database
-from ftjobs.server.guard.metrics import Metrics
 from ftjobs.server.keys import Keys
 from ftjobs.server.once import Once
 from ftjobs.server.options import Options
@@ -29,7 +28,8 @@ class Desk:
         self.backend, self.options, self.database = backend, options, database
         self.keys, self.owners, self.once = Keys(database), Owners(database), Once(database)
         self.rooms = Rooms(backend, options, database, self.owners, self.once)
-        self.sessions, self.metrics = Sessions(database), Metrics()
+        self.metrics = self.rooms.metrics
+        self.sessions = Sessions(database)
         self.turns = Turns(options.chats, options.chats_waiting)
 
     def caller(self, authorization: str, session: str = "") -> Caller:

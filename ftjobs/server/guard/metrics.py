@@ -57,8 +57,10 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def tokens(self, usage: Usage) -> None:
-        """Count what an answer took."""
+    def tokens(self, usage: Usage | None) -> None:
+        """Count what an answer took, where that is known."""
+        if usage is None:
+            return
         self._tokens.labels("prompt").inc(usage.prompt_tokens)
         self._tokens.labels("completion").inc(usage.completion_tokens)
 

@@ -71,6 +71,7 @@ class Models(Jobs):
         asked = self._asked(model)
         with self.rooms.words.used():
             found = self.backend.complete(asked, messages, sampling=sampling, tools=tools)
+        self.rooms.metrics.tokens(found.usage)
         return found.model_copy(update={"model": model})
 
     def stream(
@@ -83,8 +84,12 @@ class Models(Jobs):
         return self._spoken(pieces)
 
     def _spoken(self, pieces: Iterator[Delta]) -> Iterator[Delta]:
+        used = None
         with self.rooms.words.used():
-            yield from pieces
+            for delta in pieces:
+                used = delta.usage or used
+                yield delta
+        self.rooms.metrics.tokens(used)
 
     # --- what is whose -----------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from ftjobs.errors import NotFoundError
 from ftjobs.schema import Capabilities
 from ftjobs.server.caller import Caller
 from ftjobs.server.database import Database
+from ftjobs.server.guard.metrics import Metrics
 from ftjobs.server.locks import Counts, Locks
 from ftjobs.server.once import Once, digest_of
 from ftjobs.server.options import Options
@@ -39,6 +40,7 @@ class Rooms:
         self.spool = Spool(database.home)
         self.words = Words(options.models, database.home)
         self.names, self.locks, self.creating = Names(), Locks(), Counts()
+        self.metrics = Metrics()
 
 
 class View:

@@ -201,12 +201,18 @@ def test_the_audit_says_who_asked_what_and_holds_no_contents(served: Served) -> 
     assert [each["key"] for each in rest[1:]] == [""] * len(rest[1:])
 
 
-def test_metrics_count_by_template_for_admins(served: Served) -> None:
-    with served.as_("a", "admin") as admin, served.as_("a") as other:
+def test_metrics_count_by_template_for_admins(serve: Serve) -> None:
+    with (
+        serve(FakeBackend(answers={"the-words": "one two"})) as served,
+        served.as_("a", "admin") as admin,
+        served.as_("a") as other,
+    ):
         admin.get("/models")
         for name in ("x", "y", "z"):
             admin.get(f"/models/{name}")
         admin.request("BREW", "/models")
+        admin.post("/chat/completions", json=ASKED)
+        admin.post("/chat/completions", json={**ASKED, "stream": True})
         url = served.url.removesuffix("/v1") + "/metrics"
         assert other.get(url).status_code == 403
         found = admin.get(url)
@@ -216,6 +222,7 @@ def test_metrics_count_by_template_for_admins(served: Served) -> None:
     assert series[named] == "3.0"
     assert 'method="BREW"' not in found.text
     assert series['ftjobs_jobs{status="running"}'] == "0.0"
+    assert series['ftjobs_tokens_total{kind="completion"}'] == "4.0"
     assert series["ftjobs_requests_under_way"] == "1.0"  # this one
     assert 'ftjobs_request_seconds_count{route="/v1/models"}' in series
 
