@@ -147,19 +147,21 @@ class Neighbours(RuleBasedStateMachine):
             for file_id, (_, content) in self.files[name].items():
                 assert project.content(file_id) == content
             for file_id in self.files[other].keys() - self.files[name].keys():
-                for look in (project.file, project.content):
-                    with pytest.raises(NotFoundError):
-                        look(file_id)
+                _none_sees(file_id, project.file, project.content)
             assert {job.id for job in project.jobs()} == self.jobs[name].keys()
             for job in self.house.project(other).jobs():
-                for look in (project.retrieve, project.events, project.checkpoints):
-                    with pytest.raises(NotFoundError):
-                        look(job.id)
+                _none_sees(job.id, project.retrieve, project.events, project.checkpoints)
                 if job.fine_tuned_model:
                     with pytest.raises(NotFoundError):
                         project.complete(job.fine_tuned_model, HELLO, sampling=SAMPLING)
             mine = {job.fine_tuned_model for job in project.jobs() if job.fine_tuned_model}
             assert {model.id for model in project.models()} == {"fake-base", *mine}
+
+
+def _none_sees(id_: str, *looks: Callable[[str], object]) -> None:
+    for look in looks:
+        with pytest.raises(NotFoundError):
+            look(id_)
 
 
 TestNeighbours = Neighbours.TestCase
@@ -211,7 +213,7 @@ def test_what_the_backend_needs_is_said_without_names(house: House) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         house.project("one").delete_file(file_id)
     assert job.id not in str(refused.value)
-    assert house.project("one").file(file_id)
+    assert house.project("one").file(file_id).id == file_id
 
 
 def test_uploads_and_deletions_at_once_lose_nothing(house: House) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -42,7 +43,7 @@ def running(home: Path, model: Path, where: str) -> Iterator[httpx2.Client]:
             process.kill()
 
 
-def _spec(file_id: str) -> dict[str, object]:
+def _spec(file_id: str) -> dict[str, Any]:
     return {"model": "tiny-otter", "training_file": file_id, "metadata": {"a": "b"}}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -81,7 +83,7 @@ def test_purposes_are_those_of_the_wire(served: Served) -> None:
     assert error(refused)["param"] == "purpose"
 
 
-FIELDS: list[tuple[dict[str, str], str]] = [
+FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"expires_after[anchor]": "created_at"}, "expires_after.seconds"),
     ({"expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, "expires_after.anchor"),
     ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "3599"},
@@ -216,7 +218,9 @@ def test_a_file_stays_while_a_job_needs_it(served: Served) -> None:
 def test_expired_files_vanish_unless_a_job_needs_them(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fields = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    fields: dict[str, Any] = {
+        "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600",
+    }  # fmt: skip
     short, needed = (sent(served.http, name=name, **fields) for name in ("a", "b"))
     long = sent(served.http, name="c")
     file = served.http.get(f"/files/{short}").json()
@@ -289,7 +293,7 @@ def test_files_that_come_at_once_do_not_exceed_the_quota(serve: Serve) -> None:
 
 
 def test_a_client_that_goes_away_leaves_nothing(served: Served) -> None:
-    def pieces():  # type: ignore[no-untyped-def]
+    def pieces() -> Iterator[bytes]:
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
         yield b"x" * 2_000_000
         raise ConnectionAbortedError

@@ -191,7 +191,10 @@ def test_events_and_checkpoints_are_newest_first(served: Served) -> None:
 
 def test_jobs_are_paused_resumed_and_cancelled(served: Served) -> None:
     job_id = created(served.http)
-    steer = lambda verb: served.http.post(f"{JOBS}/{job_id}/{verb}")  # noqa: E731
+
+    def steer(verb: str) -> httpx2.Response:
+        return served.http.post(f"{JOBS}/{job_id}/{verb}")
+
     assert steer("pause").json()["status"] == "paused"
     assert steer("resume").json()["status"] != "paused"
     assert steer("cancel").json()["status"] == "cancelled"
