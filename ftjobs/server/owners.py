@@ -43,12 +43,14 @@ class Owners:
         database.create(TABLE, "CREATE INDEX IF NOT EXISTS owners_of ON owners (kind, project)")
 
     def add(
-        self, kind: Kind, id_: str, project: str, *, size: int = 0, expires_at: int | None = None
+        self, kind: Kind, id_: str, project: str, *, size: int = 0, life: int | None = None
     ) -> None:
-        """From now on it is the project's too.  `size` is in bytes, for the quota.
+        """From now on it is the project's too.
 
-        Where it is already, it expires at the later time of both.
+        `size` is in bytes, for the quota; `life` in seconds, None for ever.  Where it is the
+        project's already, it expires at the later time of both.
         """
+        now = int(time.time())
         self._database.write(
             "INSERT INTO owners (kind, id, project, bytes, created_at, expires_at)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -57,8 +59,8 @@ class Owners:
             id_,
             project,
             size,
-            int(time.time()),
-            expires_at,
+            now,
+            None if life is None else now + life,
         )  # fmt: skip - max of anything and NULL, which is for ever, is NULL
 
     def ensure(self, kind: Kind, id_: str, project: str) -> None:

@@ -61,8 +61,7 @@ class Files(View):
         if file.sha256 and file.created_at < began and not self.owners.projects("file", file.id):
             # A store that knows files by their bytes had it already, from outside the server.
             self.owners.add("file", file.id, OPERATOR)
-        expires_at = None if expires_after is None else began + expires_after
-        self.owners.add("file", file.id, self.project, size=file.bytes, expires_at=expires_at)
+        self.owners.add("file", file.id, self.project, size=file.bytes, life=expires_after)
         return self._dated(file, self.owners.find("file", file.id, self.project))
 
     def file(self, file_id: str) -> File:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ftjobs.disk import blocks_of
 from ftjobs.errors import InvalidRequestError, NotFoundError
 from ftjobs.server.projects.files import Files, too_large
 from ftjobs.server.refusals import Refusal
@@ -18,6 +17,7 @@ from ftjobs.server.uploads import Upload
 
 __all__ = ["LIFE", "Uploads"]
 
+BLOCK = 1 << 20
 LIFE = 3600
 """Seconds for which an upload waits for its parts, as on the wire."""
 SPARE = 2
@@ -145,9 +145,10 @@ class Uploads(Files):
         digest = hashlib.md5(usedforsecurity=False)
         with disk(), target.open("wb") as whole:
             for part_id in part_ids:
-                for block in blocks_of(self.rooms.spool.part(part_id)):
-                    digest.update(block)
-                    whole.write(block)
+                with self.rooms.spool.part(part_id).open("rb") as part:
+                    while block := part.read(BLOCK):
+                        digest.update(block)
+                        whole.write(block)
         return digest.hexdigest()
 
     def _end(

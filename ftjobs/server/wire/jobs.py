@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from ftjobs.errors import UnsupportedError
 from ftjobs.integrations import Integration, checked
 from ftjobs.schema import Hyperparameters, Job, JobSpec
 from ftjobs.server.desk import Reads, Trains
@@ -93,14 +92,15 @@ class CreateJob(_Closed):
         """The same as ftjobs has it.
 
         Raises:
-            UnsupportedError: a method that ftjobs does not have.
-            Refusal: 400, two fields contradict each other, or one names a place on the server.
+            Refusal: 400, ftjobs does not have the method, two fields contradict each other, or one
+                names a place on the server.
         """
         method = self.method or Method(type="supervised")
         if method.type == "reinforcement":
-            raise UnsupportedError(
-                "reinforcement fine-tuning is not served",
-                hint="This server has supervised and dpo.",
+            raise Refusal(
+                400,
+                "reinforcement fine-tuning is not served: this server has supervised and dpo",
+                param="method.type",
             )
         if self.suffix is not None and not self.suffix.isprintable():
             raise Refusal(400, "suffix: printable characters only", param="suffix")

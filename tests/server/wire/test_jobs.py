@@ -100,7 +100,7 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"method": {"type": "supervised", "supervised": {"hyperparameters": {"rank": 8}}}},
      "method.supervised.hyperparameters.rank"),
     ({"method": {"type": "supervised", "supervised": {"hyperparameters": {"beta": 0.1}}}}, None),
-    ({"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}}, None),
+    ({"method": {"type": "reinforcement", "reinforcement": {"grader": {}}}}, "method.type"),
     ({"integrations": [{"type": "fax"}]}, "integrations"),
     ({"integrations": [{"type": "tensorboard", "tensorboard": {"log_dir": "/etc"}}]},
      "integrations.0.tensorboard.log_dir"),
