@@ -118,13 +118,13 @@ def listen(desk: Desk) -> socket.socket:
     options = desk.options
     place = f"{options.host}:{options.port}"
     try:
-        family, kind, _, _, where = socket.getaddrinfo(
+        family, kind, proto, _, where = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM
         )[0]
     except (OSError, UnicodeError):
         raise ConfigError(f"cannot listen at {place}: no such address") from None
     _require_keys(desk, str(where[0]))
-    sock = socket.socket(family, kind)
+    sock = socket.socket(family, kind, proto)  # asyncio sends at once where it knows it is TCP
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -140,6 +140,18 @@ def test_a_slow_but_steady_reader_has_all_of_it(serve: Serve) -> None:
     assert b"[DONE]" in last
 
 
+def test_no_answer_waits_for_an_acknowledgement(served: Served) -> None:
+    """Head and body are sent apart: with Nagle's algorithm the body comes 40 ms later."""
+    seconds = []
+    with connected(served.url) as sock:
+        for _ in range(60):
+            began = time.monotonic()
+            sock.sendall(head("GET", "/v1/models"))
+            assert answer(sock)[0] == 200
+            seconds.append(time.monotonic() - began)
+    assert min(seconds[-20:]) < 0.03
+
+
 def test_pipelined_requests_are_answered_in_turn(served: Served) -> None:
     with connected(served.url) as sock:
         sock.sendall(head("GET", "/v1/models") * 3)
