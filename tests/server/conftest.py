@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,8 @@ def serve(tmp_path: Path) -> Serve:
         desk = Desk(backend or FakeBackend(), Options(**{"port": 0} | options), database)
         try:
             with serving(desk) as url:
-                served = Served(desk, url)
-                yield served
-                served.close()
+                with closing(Served(desk, url)) as served:
+                    yield served
         finally:
             database.close()
 
