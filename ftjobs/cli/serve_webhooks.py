@@ -49,8 +49,8 @@ def create_webhook(
     ftjobs serve webhooks create --url http://127.0.0.1:8787/hook --event failed
 
     Payload and signature are those of OpenAI's webhooks: fine_tuning.job.succeeded, failed or
-    cancelled, checked by `client.webhooks.unwrap` or by `ftjobs watch --webhook`.  What is not
-    taken is sent again for about a day.  To sign, the server keeps the secret readable in
+    cancelled, checked by `client.webhooks.unwrap` or `ftjobs watch --webhook HOST:PORT`.  What is
+    not taken is sent again for about a day.  To sign, the server keeps the secret readable in
     server.db, which only its owner can read.
     """
     from ftjobs.server.keys import Keys

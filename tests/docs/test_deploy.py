@@ -22,13 +22,14 @@ from ftjobs.server.database import Database
 from ftjobs.server.desk import Desk
 from ftjobs.server.options import Options
 from ftjobs.server.running import serving
-from tests.docs.pages import ROOT
+from tests.docs.pages import ROOT, Page
 from tests.docs.test_commands import parse, split
 
 DEPLOY = ROOT / "docs/deploy"
 CONTAINERFILE = DEPLOY / "Containerfile"
 UNIT = DEPLOY / "ftjobs.service"
 COMPOSE = [DEPLOY / "compose.yaml", DEPLOY / "compose.gpu.yaml"]
+PAGE = Page(ROOT / "docs/how-to/deploy.md")
 BIN = Path(sys.executable).parent
 
 
@@ -66,11 +67,14 @@ def compose(path: Path) -> dict[str, Any]:
 
 
 def shown() -> Iterator[tuple[str, str]]:
-    """Every command that a remark of these files shows."""
+    """Every command that a remark of these files, or the page about them, shows."""
     for path in (CONTAINERFILE, UNIT, *COMPOSE):
         for line in path.read_text("utf-8").splitlines():
             if match := re.match(r"#     (docker .*)", line):
                 yield path.name, match[1]
+    for block in PAGE.blocks:
+        if block.language == "sh":
+            yield from (("deploy.md", line) for line in block.text.splitlines())
 
 
 # --- container -----------------------------------------------------------------------------------
@@ -158,12 +162,22 @@ def test_there_is_time_to_end() -> None:
 
 @pytest.mark.parametrize(("file", "line"), list(shown()))
 def test_shown_commands_are_understood(file: str, line: str) -> None:
-    """Of docker itself, the files that it is given; of ftjobs, the command."""
+    """Of other programs the files that they are given, and of ftjobs every word."""
     words = split(line)
-    for file in [words[at + 1] for at, word in enumerate(words) if word == "-f"]:
-        assert (ROOT / file).exists() or (DEPLOY / file).exists()
-    if "run" in words:
-        parse(words[words.index("ftjobs") + 1 :])
+    for name in [word for word in words if re.search(r"/deploy/|\.yaml$|Containerfile$", word)]:
+        assert (ROOT / name).exists() or (DEPLOY / name).exists(), name
+    if "serve" in words:
+        at = words.index("serve")
+        assert words[at - 1].endswith("ftjobs")
+        parse(words[at:])
+
+
+def test_the_page_says_what_holds() -> None:
+    rows = [line for line in PAGE.text.splitlines() if "exit code" in line]
+    assert rows
+    assert all(f"exit code {int(ExitCode.USAGE)}" in row for row in rows)
+    settings = [block.text for block in PAGE.blocks if block.language == "toml"]
+    assert Options.load(tomllib.loads(settings[0])["serve"]).allowed_hosts
 
 
 # --- systemd -------------------------------------------------------------------------------------
