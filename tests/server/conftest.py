@@ -51,9 +51,8 @@ def serve(tmp_path: Path) -> Serve:
         database = Database(tmp_path / "home")
         desk = Desk(backend or FakeBackend(), Options(**{"port": 0} | options), database)
         try:
-            with serving(desk) as url:
-                with closing(Served(desk, url)) as served:
-                    yield served
+            with serving(desk) as url, closing(Served(desk, url)) as served:
+                yield served
         finally:
             database.close()
 
