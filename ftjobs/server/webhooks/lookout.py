@@ -27,6 +27,8 @@ REST = 2.0
 """Seconds between two looks at a backend on this machine."""
 REST_HOSTED = 20.0
 """Seconds between two looks at a service, which limits how often it may be asked."""
+SHARE = 20
+"""A rest is so many times as long as the look before it, or longer: long lists take their time."""
 LONGEST_REST = 300.0
 """Seconds, while the backend cannot be asked."""
 SETTLED = 20
@@ -62,15 +64,18 @@ class Lookout:
 
     def run(self, stop: threading.Event) -> None:
         """Look until `stop`."""
-        rest = self._rest
+        failed = 0
         while not stop.is_set():
+            began = time.monotonic()
             try:
                 self.look()
-                rest = self._rest
+                rest = max(self._rest, SHARE * (time.monotonic() - began))
+                failed = 0
             except FtjobsError as error:
-                if rest == self._rest:  # the first of several
+                if not failed:  # the first of several
                     log.warning("webhooks: the jobs cannot be listed: %s", type(error).__name__)
-                rest = min(2 * rest, LONGEST_REST)
+                failed = min(failed + 1, 10)
+                rest = min(2**failed * self._rest, LONGEST_REST)
             except Exception:
                 log.exception("webhooks: the jobs cannot be listed")
                 rest = LONGEST_REST
