@@ -86,15 +86,30 @@ def _form(wanted: list[Function]) -> dict[str, Any]:
         calls = [
             {
                 "type": "object",
-                "properties": {"name": {"const": function.name}, "arguments": own},
+                "properties": {
+                    "name": {"const": function.name},
+                    "arguments": _moved(own, f"#/anyOf/{place}/properties/arguments"),
+                },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
-            for function, own in zip(wanted, schemas, strict=True)
+            for place, (function, own) in enumerate(zip(wanted, schemas, strict=True))
         ]
         schema = {"anyOf": calls}
     named = {"name": "call", "schema": schema, "strict": True}
     return {"type": "json_schema", "json_schema": named}
+
+
+def _moved(schema: Any, root: str) -> Any:
+    """A schema that becomes a part of another, at `root`: it refers to its own parts there."""
+    if isinstance(schema, Mapping):
+        return {
+            key: root + value.removeprefix("#")
+            if key == "$ref" and isinstance(value, str) and value.startswith("#")
+            else _moved(value, root)
+            for key, value in schema.items()
+        }
+    return [_moved(each, root) for each in schema] if isinstance(schema, list) else schema
 
 
 def _deltas(project: Project, asked: _Asked, *, streamed: bool) -> Iterator[Delta]:
