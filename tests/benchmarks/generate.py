@@ -18,9 +18,9 @@ import torch
 
 from ftjobs import data
 from ftjobs.backends.local import checkpoints, models
-from ftjobs.backends.local.answers.asked import Answered
 from ftjobs.backends.local.answers.batch import answers
 from ftjobs.backends.local.answers.engine import Engine, Question
+from ftjobs.backends.local.answers.gathered import Answered
 from ftjobs.backends.local.training import loop
 from ftjobs.backends.local.training.adapter import add_adapter
 from ftjobs.backends.local.training.recipe import Recipe

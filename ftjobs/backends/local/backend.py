@@ -90,6 +90,10 @@ class LocalBackend:
         self._answering = Answering(self.store, settings.cache)
         self._looked_at = -10.0
 
+    def close(self) -> None:
+        """End the answers that are being written; those who wait for them get a ServiceError."""
+        self._answering.close()
+
     # --- files -------------------------------------------------------------------------------
 
     def upload(
@@ -362,8 +366,9 @@ class LocalBackend:
         Raises:
             NotFoundError: no such fine-tuned model or checkpoint.
             ModelError: no such base model.
-            InvalidRequestError: the prompt cannot be rendered or is too long, or the template has
-                no place for tools.
+            InvalidRequestError: the prompt cannot be rendered or is too long, the template has no
+                place for tools, or no answer has the form that is asked for.
+            ServiceError: the model stopped: there is no memory, for one.
         """
         return self._answering.stream(Request(model, tuple(messages), sampling, tuple(tools)))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftjobs.backends.base import Likelihood, Request
 from ftjobs.backends.local import models, openmp
+from ftjobs.backends.local.answers.gathered import Answered, Gathered
 from ftjobs.backends.local.store import Store
 from ftjobs.backends.local.templates import template_messages
 from ftjobs.errors import (
@@ -24,12 +25,14 @@ from ftjobs.errors import (
     InvalidRequestError,
     ModelError,
     NotFoundError,
+    ServiceError,
     UnsupportedError,
 )
-from ftjobs.schema import ChatMessage, Choice, Completion, Delta, Usage
+from ftjobs.schema import ChatMessage, Choice, Completion, Delta
 
 if TYPE_CHECKING:
     from ftjobs.backends.local.answers.batch import Found
+    from ftjobs.backends.local.answers.desk import Desk
     from ftjobs.backends.local.answers.engine import Engine, Question
     from ftjobs.backends.local.answers.labels import LabelQuestion, Labels
 
@@ -47,35 +50,41 @@ class Answering:
     def __init__(self, store: Store, cache: Path) -> None:
         self.store, self.cache = store, cache
         self._engines: dict[Place, Answers] = {}
+        self._desks: dict[Place, Desk] = {}
         self._loading = threading.Lock()
 
     def complete(self, request: Request) -> Completion:
         """The whole answer.  Raises as `stream`."""
-        sampling = request.sampling
-        texts = [""] * sampling.n
-        reasons: list[str | None] = [None] * sampling.n
-        usage = None
-        for delta in self.stream(request):
-            texts[delta.index] += delta.content
-            reasons[delta.index] = delta.finish_reason or reasons[delta.index]
-            usage = delta.usage or usage
-        return _completion(request.model, texts, reasons, usage)
+        gathered = Gathered(request.sampling)
+        gathered.take(self._said(request, whole=True))
+        return _completion(request.model, gathered.answered())
 
     def stream(self, request: Request) -> Iterator[Delta]:
-        """The answer piece by piece.
+        """The answer piece by piece, written in one batch with those to all who ask now.
 
         Raises:
             NotFoundError: no such fine-tuned model or checkpoint.
             ModelError: no such base model, or an adapter that is damaged.
-            InvalidRequestError: the prompt cannot be rendered or is too long.
+            InvalidRequestError: the prompt cannot be rendered or is too long, or no answer has
+                the form that is asked for.
+            ServiceError: the model stopped: there is no memory, for one.
         """
+        return self._said(request, whole=False)
+
+    def _said(self, request: Request, *, whole: bool) -> Iterator[Delta]:
         place, adapter = self._place(request.model)
         engine = self._engine(place)
         with _refusing(request.model):
-            messages = template_messages(request.messages)
-            yield from engine.stream(
-                messages, request.sampling, adapter=adapter, tools=request.tools
-            )
+            question: Any = _question(engine, request, adapter)
+            speaker = self._desk(place, engine) if engine.joins(question) else engine
+            yield from speaker.say(question, whole=whole)
+
+    def close(self) -> None:
+        """End the answers that are being written in batches with others."""
+        with self._loading:
+            desks = list(self._desks.values())
+        for desk in desks:
+            desk.close()
 
     def complete_many(
         self, requests: Sequence[Request]
@@ -168,8 +177,18 @@ class Answering:
             if place not in self._engines:
                 for old in [each for each in self._engines if each[:2] == place[:2]]:
                     del self._engines[old]
+                    self._desks.pop(old, None)  # it ends with those whom it still serves
                 self._engines[place] = _open(*place[:2])
             return self._engines[place]
+
+    def _desk(self, place: Place, engine: Any) -> Desk:
+        from ftjobs.backends.local.answers.desk import Desk
+
+        with self._loading:
+            desk = self._desks.get(place)
+            if desk is None or desk.engine is not engine:
+                desk = self._desks[place] = Desk(engine)
+            return desk
 
 
 def _open(folder: Path, dtype: str) -> Answers:
@@ -216,12 +235,10 @@ def _question(engine: Answers, request: Request, adapter: Path | None) -> Questi
 def _answers(
     engine: Answers, questions: Sequence[tuple[int, Any]], requests: Sequence[Request]
 ) -> Iterator[tuple[int, Completion | Refusal]]:
-    from ftjobs.backends.local.answers.asked import Answered
-
     for number, found in _found(engine, questions):
         model = requests[number].model
         if isinstance(found, Answered):
-            yield number, _completion(model, found.texts, found.reasons, found.usage)
+            yield number, _completion(model, found)
         else:
             yield number, _refusal(model, found)
 
@@ -236,23 +253,22 @@ def _found(engine: Answers, questions: Sequence[tuple[int, Any]]) -> Iterator[Fo
     return engine.answers(questions)
 
 
-def _completion(
-    model: str, texts: Sequence[str], reasons: Sequence[str | None], usage: Usage | None
-) -> Completion:
+def _completion(model: str, found: Answered) -> Completion:
     choices = tuple(
         Choice(
             index=index,
             message=ChatMessage(role="assistant", content=text),
             finish_reason=reason,
+            logprobs=found.logprobs[index] if found.logprobs else None,
         )
-        for index, (text, reason) in enumerate(zip(texts, reasons, strict=True))
+        for index, (text, reason) in enumerate(zip(found.texts, found.reasons, strict=True))
     )
     return Completion(
         id=f"chatcmpl-{secrets.token_hex(12)}",
         created=int(time.time()),
         model=model,
         choices=choices,
-        usage=usage,
+        usage=found.usage,
     )
 
 
@@ -261,11 +277,14 @@ def _refusing(model: str) -> Iterator[None]:
     """What the engine refuses, as the seam's errors."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise _refusal(model, error) from None
 
 
 def _refusal(model: str, error: Exception) -> Refusal:
     if isinstance(error, BackendError | ConfigError):
         return error
-    return InvalidRequestError(f"{model} cannot answer: {error}")
+    if isinstance(error, ValueError):
+        return InvalidRequestError(f"{model} cannot answer: {error}")
+    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    return ServiceError(f"{model}: the model stopped: {first}")

@@ -8,34 +8,26 @@ from pathlib import Path
 
 from ftjobs.backends.local.answers.draw import Draw
 from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Question
+from ftjobs.backends.local.answers.gathered import Answered, Gathered
 from ftjobs.backends.local.answers.writer import Writer
-from ftjobs.schema import Delta, Usage
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The n answers to a request: texts, why each ended, and the tokens that were used."""
-
-    texts: tuple[str, ...]
-    reasons: tuple[str, ...]
-    usage: Usage
+from ftjobs.schema import Delta
 
 
 class Asked:
-    """A request by its number, with the parts of its answers.  `failed` once it has an error."""
+    """A request by its number, with the parts of its answers.  `failed` once it has an error.
 
-    def __init__(self, number: int, question: Question) -> None:
+    With `whole`, each answer is said in one piece.
+    """
+
+    def __init__(self, number: int, question: Question, *, whole: bool = True) -> None:
         self.number, self.question = number, question
-        self.writers = question.writers(whole=True)
+        self.writers = question.writers(whole=whole)
         self.failed = False
-        self._texts = [""] * len(self.writers)
-        self._reasons = [""] * len(self.writers)
+        self._gathered = Gathered(question.sampling)
 
     def say(self, deltas: Iterable[Delta]) -> None:
         """Take the next pieces of any of the answers."""
-        for delta in deltas:
-            self._texts[delta.index] += delta.content
-            self._reasons[delta.index] = delta.finish_reason or ""
+        self._gathered.take(deltas)
 
     @property
     def finished(self) -> bool:
@@ -44,19 +36,29 @@ class Asked:
 
     def answered(self) -> Answered:
         """The answers, once they are finished."""
-        usage = self.question.usage(self.writers)
-        return Answered(tuple(self._texts), tuple(self._reasons), usage)
+        return self._gathered.answered(self.question.usage(self.writers))
+
+    def rows(self) -> list[Row]:
+        """One for each of its answers."""
+        return [
+            Row(self, writer, draw, list(self.question.prompt))
+            for writer, draw in zip(self.writers, self.question.draws(), strict=True)
+        ]
 
 
 @dataclass(eq=False)
 class Row:
-    """One answer: `ids` are its prompt and what it has written; `name` is its adapter's."""
+    """One answer: `ids` are its prompt and what it has written; `name` is its adapter's.
+
+    `place` says how early it came, among the rows of a batch.
+    """
 
     asked: Asked
     writer: Writer
     draw: Draw
     ids: list[int]
     name: str = ""
+    place: int = 0
 
     @property
     def adapter(self) -> Path | None:
@@ -66,7 +68,7 @@ class Row:
     def take(self, token: int) -> None:
         """Write one more token; the limit ends the answer."""
         self.ids.append(token)
-        self.asked.say(self.writer.write(token))
+        self.asked.say(self.writer.write(token, self.draw.scored))
         if not self.writer.finished and self.writer.read >= self.asked.question.limit:
             self.asked.say(self.writer.finish("length"))
 
@@ -81,13 +83,5 @@ def queue(questions: Sequence[tuple[int, Question]]) -> list[Row]:
     rows = []
     for number, question in questions:
         block = blocks.setdefault(question.adapter, len(blocks)) // MAX_ADAPTERS
-        rows += [(block, -len(question.prompt), row) for row in _rows(Asked(number, question))]
+        rows += [(block, -len(question.prompt), row) for row in Asked(number, question).rows()]
     return [row for *_, row in sorted(rows, key=lambda item: item[:2])]
-
-
-def _rows(asked: Asked) -> list[Row]:
-    question = asked.question
-    return [
-        Row(asked, writer, draw, list(question.prompt))
-        for writer, draw in zip(asked.writers, question.draws(), strict=True)
-    ]

@@ -7,7 +7,8 @@ does not depend on its neighbours.  In float32 greedy answers are those of one r
 sums round a little differently in a batch, which bfloat16 shows where two tokens are as likely.
 
 Memory is bounded: rows × columns of the cache stay within a budget of tokens.  A row for which
-there is no room any more waits, and is read again with what it has written.
+there is no room any more waits, and is read again with what it has written.  Who came first comes
+in first: what does not fit yet is passed by nobody, so that a long prompt's turn comes too.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from ftjobs.backends.local.answers.asked import Answered, Asked, Row, queue
+from ftjobs.backends.local.answers.asked import Asked, Row, queue
 from ftjobs.backends.local.answers.draw import NO_NUMBERS
 from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Engine, Question
 from ftjobs.backends.local.answers.feed import feed, token_bytes
+from ftjobs.backends.local.answers.gathered import Answered
 from ftjobs.backends.local.answers.rows import SPARE, RowCache
-from ftjobs.errors import ModelError
 
 MAX_ROWS = 64
 SHARE = 4
@@ -40,6 +41,8 @@ CACHE_BYTES = 2**30
 
 Found = tuple[int, Answered | Exception]
 """The number of a question, and its answer or the error that it alone has met."""
+Ended = tuple[Asked, Exception | None]
+"""A request that has its answers, or the error that it alone has met."""
 
 
 def answers(engine: Engine, questions: Sequence[tuple[int, Question]]) -> Iterator[Found]:
@@ -47,7 +50,7 @@ def answers(engine: Engine, questions: Sequence[tuple[int, Question]]) -> Iterat
 
     Those that are searched with beams come last, one after another.
     """
-    alone = [each for each in questions if not engine.layers or each[1].sampling.beams > 1]
+    alone = [each for each in questions if not engine.joins(each[1])]
     numbers = {number for number, _ in alone}
     together = [each for each in questions if each[0] not in numbers]
     if together:
@@ -65,27 +68,31 @@ def _alone(engine: Engine, asked: Asked) -> Answered:
 
 
 class Batch:
-    """Answers questions of one engine, once.
+    """Answers questions of one engine: those it begins with, and those that are added.
 
     At most `max_rows` answers are written at a time, and at most `budget` tokens are kept in the
-    cache, padding included; a single answer may be longer.
+    cache, padding included; a single answer may be longer.  Prompts are read once one in `share`
+    rows is free, or as many as wait.
     """
 
     def __init__(
         self,
         engine: Engine,
-        questions: Sequence[tuple[int, Question]],
+        questions: Sequence[tuple[int, Question]] = (),
         *,
         max_rows: int = MAX_ROWS,
         budget: int | None = None,
+        share: int = SHARE,
     ) -> None:
-        self.engine, self.max_rows = engine, max_rows
+        self.engine, self.max_rows, self.share = engine, max_rows, share
         self.budget = budget or _budget(engine)
-        self.waiting = deque(queue(questions))
+        self.waiting: deque[Row] = deque()
         self.rows: list[Row] = []
         self.cache = RowCache(engine.layers, 0)
+        self._places = itertools.count()
         self._held: Counter[str] = Counter()
-        self._done: deque[Found] = deque()
+        self._done: list[Ended] = []
+        self.add(queue(questions))
 
     def run(self) -> Iterator[Found]:
         """Answers as they end.  Closing the iterator ends the work.
@@ -94,19 +101,43 @@ class Batch:
         """
         try:
             while self.waiting or self.rows:
-                self._admit()
-                self._step()
-                while self._done:
-                    yield self._done.popleft()
+                for asked, error in self.turn():
+                    yield asked.number, error or asked.answered()
         finally:
-            for name in list(self._held.elements()):
-                self._release(name)
+            self.close()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Let more rows wait, behind those that do."""
+        for row in rows:
+            row.place = next(self._places)
+            self.waiting.append(row)
+
+    def turn(self) -> list[Ended]:
+        """Let in who fits, and write one more token for everybody; who has ended."""
+        self._admit()
+        self._step()
+        done, self._done = self._done, []
+        return done
+
+    @torch.inference_mode()
+    def drop(self, asked: Asked) -> None:
+        """Take out the rows of a request, wherever they are."""
+        self.waiting = deque(row for row in self.waiting if row.asked is not asked)
+        for position in reversed(range(len(self.rows))):
+            if self.rows[position].asked is asked:
+                self._release(self.rows[position].name)
+                self._leave(position)
+
+    def close(self) -> None:
+        """Let go of the adapters.  To be called at the end."""
+        for name in list(self._held.elements()):
+            self._release(name)
 
     # --- who comes in ------------------------------------------------------------------------
 
     def _admit(self) -> None:
         free = self.max_rows - len(self.rows)
-        if self.rows and free < min(self.max_rows // SHARE, len(self.waiting)):
+        if self.rows and free < min(self.max_rows // self.share, len(self.waiting)):
             return
         while group := self._next_group():
             self._read(group)
@@ -138,7 +169,13 @@ class Batch:
         picks = [places.setdefault((row.name, tuple(row.ids)), len(places)) for row in group]
         names, texts = zip(*places, strict=True)
         cache = RowCache(self.engine.layers, len(places))
-        logits = feed(self.engine, cache, texts, [len(ids) for ids in texts], names)[:, -1]
+        try:
+            logits = feed(self.engine, cache, texts, [len(ids) for ids in texts], names)[:, -1]
+        except RuntimeError as error:  # there is no memory for these; the others may go on
+            for row in group:
+                self._fail(row, error)
+                self._release(row.name)
+            return
         going = self._draw(group, logits[picks])
         kept = [picks[position] for position in going]
         if self.rows:
@@ -169,14 +206,17 @@ class Batch:
         """Give every row its next token; the positions of those that go on."""
         peaks, likeliest = (values.tolist() for values in logits.max(dim=-1))
         for position, row in enumerate(rows):
-            if math.isnan(peaks[position]):
-                self._fail(row, ValueError(NO_NUMBERS))
-            elif row.draw.likeliest:
-                row.take(likeliest[position])
-            else:
-                row.take(row.draw.next(logits[position : position + 1]))
+            try:
+                if math.isnan(peaks[position]):
+                    raise ValueError(NO_NUMBERS)
+                if row.draw.likeliest:
+                    row.take(likeliest[position])
+                else:
+                    row.take(row.draw.next(logits[position : position + 1]))
+            except Exception as error:  # noqa: BLE001 - it is this request's, and no other's
+                self._fail(row, error)
             if row.asked.finished and not row.asked.failed:
-                self._done.append((row.asked.number, row.asked.answered()))
+                self._done.append((row.asked, None))
         ended = [row.writer.finished or row.asked.failed for row in rows]
         for row in itertools.compress(rows, ended):
             self._release(row.name)
@@ -185,7 +225,7 @@ class Batch:
     def _fail(self, row: Row, error: Exception) -> None:
         if not row.asked.failed:
             row.asked.failed = True
-            self._done.append((row.asked.number, error))
+            self._done.append((row.asked, error))
 
     def _leave(self, position: int) -> None:
         """Take a row out; the last one moves to its place."""
@@ -197,8 +237,9 @@ class Batch:
     def _keep_within_budget(self) -> None:
         """Send rows back to wait, the newest first, until a step fits in."""
         while len(self.rows) > 1 and self._needed() > self.budget:
-            row = self.rows[-1]
-            self._leave(len(self.rows) - 1)
+            position = max(range(len(self.rows)), key=lambda at: self.rows[at].place)
+            row = self.rows[position]
+            self._leave(position)
             self._release(row.name)
             self.waiting.appendleft(row)
 
@@ -208,7 +249,7 @@ class Batch:
     def _hold(self, row: Row) -> bool:
         try:
             row.name = self.engine.hold(row.adapter)
-        except ModelError as error:
+        except Exception as error:  # noqa: BLE001 - as in `_draw`
             self._fail(row, error)
             return False
         self._held[row.name] += 1

@@ -1,7 +1,7 @@
 """Logits → the next token.
 
 What a sampling changes comes in transformers' order: the penalties, stop tokens that are too
-early, then temperature, `top_k` and `top_p`.
+early, what a guide does not allow, then temperature, `top_k` and `top_p`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import hashlib
 import math
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import torch
 
+from ftjobs.backends.local.answers.guide import Guide
 from ftjobs.schema import Sampling
 
 NO_NUMBERS = "its weights give no numbers"
@@ -80,12 +82,37 @@ class Shaping:
         return torch.where((counts > 0) | self._read, lowered, logits)
 
 
-def draws(sampling: Sampling, prompt: Sequence[int], stops: Collection[int]) -> list[Draw]:
+@dataclass(frozen=True)
+class Scored:
+    """A token that was drawn, and the likeliest ones there, each with its log-probability."""
+
+    token: int
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...]
+
+
+def scored(logits: torch.Tensor, token: int, most: int) -> Scored:
+    """How likely `token` and the `most` likeliest ones are, from logits of shape (1, vocabulary).
+
+    In nats, computed in float64: that of the model alone, before any setting of the sampling.
+    """
+    logprobs = torch.log_softmax(logits[0].double(), dim=-1)
+    values, tokens = logprobs.topk(min(most, len(logprobs)))
+    likeliest = zip(tokens.tolist(), values.tolist(), strict=True)
+    return Scored(token, float(logprobs[token]), tuple(likeliest))
+
+
+def draws(
+    sampling: Sampling,
+    prompt: Sequence[int],
+    stops: Collection[int],
+    guide: Guide | None = None,
+) -> list[Draw]:
     """One for each of the n answers to `prompt`; each depends on nothing else but the seed."""
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     seeds = [seed, *(_derived(seed, answer) for answer in range(1, sampling.n))]
     shaping = Shaping(sampling, prompt, stops)
-    return [Draw(sampling, shaping, each) for each in seeds]
+    return [Draw(sampling, shaping, each, guide and guide.copy()) for each in seeds]
 
 
 def _derived(seed: int, answer: int) -> int:
@@ -95,21 +122,46 @@ def _derived(seed: int, answer: int) -> int:
 
 
 class Draw:
-    """The draws of one answer, the same whatever else is computed beside it."""
+    """The draws of one answer, the same whatever else is computed beside it.
 
-    def __init__(self, sampling: Sampling, shaping: Shaping, seed: int) -> None:
-        self.sampling, self.shaping, self.seed = sampling, shaping, seed
-        self.likeliest = sampling.temperature == 0 and not shaping.active
+    `likeliest` says that it is always the likeliest token, of which nothing else is asked;
+    `scored` is the last one's, if log-probabilities are asked for.
+    """
+
+    def __init__(
+        self, sampling: Sampling, shaping: Shaping, seed: int, guide: Guide | None = None
+    ) -> None:
+        self.sampling, self.shaping, self.seed, self.guide = sampling, shaping, seed, guide
+        told = shaping.active or sampling.logprobs or guide is not None
+        self.likeliest = sampling.temperature == 0 and not told
+        self.scored: Scored | None = None
         self._written: list[int] = []
         self._generator: torch.Generator | None = None
 
     def next(self, logits: torch.Tensor) -> int:
-        """The next token, from logits of shape (1, vocabulary).  ValueError if one is NaN."""
+        """The next token, from logits of shape (1, vocabulary).
+
+        Raises:
+            ValueError: one of them is NaN, or the guide cannot go on.
+        """
         require_numbers(logits)
-        written = torch.tensor([self._written], dtype=torch.long, device=logits.device)
-        token = self._chosen(self.shaping(logits, written))
+        token = self._chosen(self._allowed(logits))
         self._written.append(token)
+        if self.guide:
+            self.guide.take(token)
+        if self.sampling.logprobs:
+            self.scored = scored(logits, token, self.sampling.top_logprobs or 0)
         return token
+
+    def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        written = torch.tensor([self._written], dtype=torch.long, device=logits.device)
+        shaped = self.shaping(logits, written)
+        if self.guide is None:
+            return shaped
+        others = ~self.guide.allowed(logits.shape[1]).to(logits.device)
+        found = shaped.masked_fill(others, -math.inf)
+        # Where JSON has come to its end, its stop token may come although `min_tokens` holds it.
+        return found if found.isfinite().any() else logits.masked_fill(others, -math.inf)
 
     def _chosen(self, logits: torch.Tensor) -> int:
         if self.sampling.temperature == 0:

@@ -21,9 +21,11 @@ import torch
 
 from ftjobs.backends.local.answers.beams import Beams
 from ftjobs.backends.local.answers.draw import Draw, Shaping, draws
+from ftjobs.backends.local.answers.guide import Guide
 from ftjobs.backends.local.answers.mixing import Mixer, mix
 from ftjobs.backends.local.answers.rows import layers_of
-from ftjobs.backends.local.answers.writer import Writer, at_once, in_steps
+from ftjobs.backends.local.answers.vocabulary import Vocabulary
+from ftjobs.backends.local.answers.writer import Step, Writer, at_once, in_steps
 from ftjobs.backends.local.checkpoints import verify
 from ftjobs.backends.local.families import context_length, vocabulary
 from ftjobs.backends.local.heads import family_of
@@ -43,7 +45,8 @@ class Question:
     """A request that can be answered: its prompt in tokens, and at most `limit` tokens to come.
 
     `before` are the tokens that the answer follows in the decoder, where these are not the prompt:
-    those that a repetition penalty counts.
+    those that a repetition penalty counts.  `vocabulary` is there if tokens are to be named, and
+    `guide` if the answer has a form.
     """
 
     renderer: Renderer
@@ -52,17 +55,20 @@ class Question:
     sampling: Sampling
     adapter: Path | None
     before: tuple[int, ...] | None = None
+    vocabulary: Vocabulary | None = None
+    guide: Guide | None = None
 
     def writers(self, *, whole: bool = False) -> list[Writer]:
         """One for each of the n answers."""
+        tokenizer, stops = self.renderer.tokenizer, self.renderer.stops
         return [
-            Writer(index, self.renderer.tokenizer, self.renderer.stops, self.sampling.stop, whole)
+            Writer(index, tokenizer, stops, self.sampling.stop, whole, self.vocabulary)
             for index in range(self.sampling.n)
         ]
 
     def draws(self) -> list[Draw]:
         """One for each of the n answers."""
-        return draws(self.sampling, self._before(), self.renderer.stops)
+        return draws(self.sampling, self._before(), self.renderer.stops, self.guide)
 
     def beams(self) -> Beams:
         """The search that its sampling asks for."""
@@ -98,6 +104,7 @@ class Engine:
         self.context_length = context_length(folder)
         self.layers = layers_of(self.model.config)
         self._renderers: dict[Path, Renderer] = {}
+        self._vocabularies: dict[Path, Vocabulary] = {}
         self._adapters: dict[Path, str] = {}
         self._users: Counter[str] = Counter()
         self._mixer = Mixer()
@@ -114,7 +121,8 @@ class Engine:
         """A request, checked and rendered.
 
         Raises:
-            ValueError: the prompt cannot be rendered, or leaves no room for an answer.
+            ValueError: the prompt cannot be rendered, or leaves no room for an answer; or there
+                is no answer of the form that is asked for.
         """
         renderer = self.renderer(adapter)
         prompt = renderer.prompt(messages, list(tools) or None)
@@ -124,7 +132,30 @@ class Engine:
                 f"the prompt has {len(prompt):,} tokens and the model takes {self.context_length:,}"
             )
         limit = min(room, sampling.max_tokens or room)
-        return Question(renderer, prompt, limit, sampling, adapter)
+        return self._asked(renderer, prompt, limit, sampling, adapter)
+
+    def _asked(
+        self,
+        renderer: Renderer,
+        prompt: list[int],
+        limit: int,
+        sampling: Sampling,
+        adapter: Path | None,
+        *,
+        before: tuple[int, ...] | None = None,
+    ) -> Question:
+        form, vocabulary, guide = sampling.response_format, None, None
+        if sampling.logprobs or form:
+            vocabulary = self._vocabularies.setdefault(
+                adapter or self.folder, Vocabulary(renderer.tokenizer, renderer.stops)
+            )
+        if vocabulary and form:
+            guide = vocabulary.guide(form)
+        return Question(renderer, prompt, limit, sampling, adapter, before, vocabulary, guide)
+
+    def joins(self, question: Question) -> bool:
+        """Whether the answers may be written in one batch with those to other questions."""
+        return bool(self.layers) and question.sampling.beams == 1
 
     def stream(
         self,
@@ -140,11 +171,14 @@ class Engine:
             ValueError: as `question`.
             ModelError: the adapter is damaged or gone.
         """
-        question = self.question(messages, sampling, adapter=adapter, tools=tools)
-        yield from self.answer(question, question.writers())
+        yield from self.say(self.question(messages, sampling, adapter=adapter, tools=tools))
+
+    def say(self, question: Question, *, whole: bool = False) -> Iterator[Delta]:
+        """As `stream`, of a request that is rendered already; with `whole`, each in one piece."""
+        return self.answer(question, question.writers(whole=whole))
 
     def answer(self, question: Question, writers: Sequence[Writer]) -> Iterator[Delta]:
-        """As `stream`, of a request that is rendered already."""
+        """As `say`, with the writers of the answers."""
         last: Delta | None = None
         with self.using(question.adapter) as name:
             for delta in self._deltas(question, writers, name):
@@ -171,7 +205,7 @@ class Engine:
         )
         return [answer.tokens for answer in found[: question.sampling.n]]
 
-    def _tokens(self, question: Question, name: str) -> Iterator[list[int]]:
+    def _tokens(self, question: Question, name: str) -> Iterator[Step]:
         """The next token of each of the n answers, up to the limit."""
         from transformers import DynamicCache
 
@@ -187,7 +221,7 @@ class Engine:
             tokens = [
                 draw.next(row) for draw, row in zip(drawn, torch.split(logits, 1), strict=True)
             ]
-            yield tokens
+            yield [(token, draw.scored) for token, draw in zip(tokens, drawn, strict=True)]
             ids = [[token] for token in tokens]
 
     # --- the model, one step at a time -------------------------------------------------------

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from ftjobs.backends.local.answers.asked import Answered
 from ftjobs.backends.local.answers.batch import READ_TOKENS, Found
 from ftjobs.backends.local.answers.draw import require_numbers
+from ftjobs.backends.local.answers.gathered import Answered
 from ftjobs.backends.local.checkpoints import verify
 from ftjobs.backends.local.families import configuration, context_length, vocabulary
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
@@ -74,19 +74,20 @@ class Labels:
         """
         if sampling.beams > 1:
             raise ValueError("a classifier chooses its answer: there is nothing to search by beams")
+        if sampling.logprobs or sampling.response_format:
+            raise ValueError(
+                "a classifier chooses its answer: it has no log-probabilities of tokens, and no "
+                "other form"
+            )
         prompt = self._choosing(adapter).renderer.prompt(messages, list(tools) or None)
         return LabelQuestion(prompt, adapter, sampling.n)
 
-    def stream(
-        self,
-        messages: list[dict[str, Any]],
-        sampling: Sampling,
-        *,
-        adapter: Path | None = None,
-        tools: Sequence[Mapping[str, Any]] = (),
-    ) -> Iterator[Delta]:
-        """The answer in one piece, n times; the last carries the usage.  Raises as `question`."""
-        question = self.question(messages, sampling, adapter=adapter, tools=tools)
+    def joins(self, _question: LabelQuestion) -> bool:
+        """See `Engine`: nothing is written, so there is nothing to be written beside."""
+        return False
+
+    def say(self, question: LabelQuestion, *, whole: bool = True) -> Iterator[Delta]:  # noqa: ARG002
+        """The answer in one piece, n times; the last carries the usage."""
         ((_, found),) = self.answers([(0, question)])
         if not isinstance(found, Answered):
             raise found

@@ -24,6 +24,7 @@ from ftjobs.backends.local.answers.draw import NO_NUMBERS
 from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Engine, Question
 from ftjobs.backends.local.answers.likelihood import tokens_of
 from ftjobs.backends.local.answers.mixing import mix
+from ftjobs.backends.local.answers.writer import Step
 from ftjobs.backends.local.training.batches import micro_batches
 from ftjobs.backends.local.training.encoder_decoder import EncoderDecoder, start_token
 from ftjobs.backends.local.training.padding import padded
@@ -51,7 +52,11 @@ class Seq2Seq(Engine):
         prompt = renderer.prompt(messages, list(tools) or None)
         limit = min(self.context_length, sampling.max_tokens or LONGEST)
         before = (start_token(self.model),)
-        return Question(renderer, prompt, limit, sampling, adapter, before=before)
+        return self._asked(renderer, prompt, limit, sampling, adapter, before=before)
+
+    def joins(self, _question: Question) -> bool:
+        """See `Engine`: its batches take no row that comes later."""
+        return False
 
     def answers(self, questions: Sequence[tuple[int, Question]]) -> Iterator[Found]:
         """The numbers of questions with their answers, or the error that one has met alone.
@@ -108,7 +113,7 @@ class Seq2Seq(Engine):
 
     # --- one request -------------------------------------------------------------------------
 
-    def _tokens(self, question: Question, name: str) -> Iterator[list[int]]:
+    def _tokens(self, question: Question, name: str) -> Iterator[Step]:
         """See `Engine`."""
         drawn = question.draws()
         decoding = Decoding(self, [question.prompt] * len(drawn), [name] * len(drawn))
@@ -116,7 +121,7 @@ class Seq2Seq(Engine):
         for _ in range(question.limit):
             logits = torch.split(decoding.forward(torch.tensor(ids)), 1)
             tokens = [draw.next(row) for draw, row in zip(drawn, logits, strict=True)]
-            yield tokens
+            yield [(token, draw.scored) for token, draw in zip(tokens, drawn, strict=True)]
             ids = [[token] for token in tokens]
 
     def _searched(self, question: Question, name: str) -> list[tuple[int, ...]]:

@@ -1,12 +1,18 @@
-"""The tokens of an answer → its text."""
+"""The tokens of an answer → its text, and how likely they were."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ftjobs.backends.local.answers.draw import Scored
+from ftjobs.backends.local.answers.vocabulary import Vocabulary
 from ftjobs.schema import Delta
+
+Step = Sequence[tuple[int, Scored | None]]
+"""The next token of each of some answers, with what it scored where that is asked for."""
 
 
 @dataclass
@@ -15,6 +21,8 @@ class Writer:
 
     Held back are bytes of an unfinished character, and a text that may become a stop text.
     With `whole`, everything is held back to the end, and the text is made only once.
+
+    A piece carries the scores of the tokens whose text begins in it; the stop token has none.
     """
 
     index: int
@@ -22,34 +30,59 @@ class Writer:
     stops: frozenset[int]
     stop_texts: Sequence[str]
     whole: bool = False
+    vocabulary: Vocabulary | None = None
     finished: bool = False
     ids: list[int] = field(default_factory=list)
     sent: int = 0
     read: int = 0
+    decided: int = 0
+    unsaid: deque[tuple[int, Scored]] = field(default_factory=deque)
 
-    def write(self, token: int) -> Iterator[Delta]:
+    def write(self, token: int, scored: Scored | None = None) -> Iterator[Delta]:
         """Take one token; give what can be said now."""
         self.read += 1
         if token in self.stops:
             yield from self.finish("stop")
             return
         self.ids.append(token)
+        if scored:
+            self.unsaid.append((self.decided, scored))
         if self.whole and not self.stop_texts:
             return
         text = self._text()
+        self.decided = len(text.rstrip("\ufffd"))
         found = [place for stop in self.stop_texts if (place := text.find(stop)) >= 0]
         if found:
             yield from self.finish("stop", end=min(found))
             return
         safe = len(text) - self._undecided(text)
         if safe > self.sent and not self.whole:
-            yield Delta(index=self.index, content=text[self.sent : safe])
+            content = text[self.sent : safe]
+            yield Delta(index=self.index, content=content, logprobs=self._logprobs(safe))
             self.sent = safe
 
     def finish(self, reason: str, end: int | None = None) -> Iterator[Delta]:
         """Give the rest, up to `end`, with the reason."""
         self.finished = True
-        yield Delta(index=self.index, content=self._text()[self.sent : end], finish_reason=reason)
+        yield Delta(
+            index=self.index,
+            content=self._text()[self.sent : end],
+            finish_reason=reason,
+            logprobs=self._logprobs(end),
+        )
+
+    def _logprobs(self, end: int | None) -> Mapping[str, Any] | None:
+        """The scores of tokens whose text begins before `end`, as the wire has them."""
+        content = []
+        while self.unsaid and (end is None or self.unsaid[0][0] < end):
+            content.append(self._told(self.unsaid.popleft()[1]))
+        return {"content": content} if content else None
+
+    def _told(self, scored: Scored) -> Mapping[str, Any]:
+        assert self.vocabulary is not None  # noqa: S101 - nothing is scored without one
+        one = self.vocabulary.told
+        top = [one(token, logprob) for token, logprob in scored.likeliest]
+        return {**one(scored.token, scored.logprob), "top_logprobs": top}
 
     def _text(self) -> str:
         return str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
@@ -64,12 +97,12 @@ class Writer:
         return len(text) - len(whole)
 
 
-def in_steps(writers: Sequence[Writer], steps: Iterable[Sequence[int]]) -> Iterator[Delta]:
+def in_steps(writers: Sequence[Writer], steps: Iterable[Step]) -> Iterator[Delta]:
     """Write answers side by side, one token of each a step, until all have ended."""
     for tokens in steps:
-        for writer, token in zip(writers, tokens, strict=True):
+        for writer, (token, scored) in zip(writers, tokens, strict=True):
             if not writer.finished:
-                yield from writer.write(token)
+                yield from writer.write(token, scored)
         if all(writer.finished for writer in writers):
             return
     for writer in writers:

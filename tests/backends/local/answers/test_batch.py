@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ftjobs.backends.local.answers.asked import Answered
 from ftjobs.backends.local.answers.batch import Batch, answers
 from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Engine
 from ftjobs.backends.local.answers.feed import token_bytes
+from ftjobs.backends.local.answers.gathered import Answered
 from ftjobs.schema import Sampling
 from tests import tiny
 from tests.backends.local.adapters import save_adapter
-
-GREEDY = Sampling(temperature=0, max_tokens=20)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request to an engine."""
-
-    text: str
-    sampling: Sampling = GREEDY
-    adapter: Path | None = None
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return [{"role": "user", "content": self.text}]
+from tests.backends.local.answers.asking import Ask, alone, mixture
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +31,8 @@ def engine(tiny_model: Path) -> Engine:
     return Engine(tiny_model, dtype="float32", device="cpu")
 
 
-def alone(engine: Engine, ask: Ask) -> Answered:
-    texts, reasons, usage = [""] * ask.sampling.n, [""] * ask.sampling.n, None
-    for delta in engine.stream(ask.messages, ask.sampling, adapter=ask.adapter):
-        texts[delta.index] += delta.content
-        reasons[delta.index] = delta.finish_reason or ""
-        usage = delta.usage
-    assert usage
-    return Answered(tuple(texts), tuple(reasons), usage)
-
-
 def batch(engine: Engine, asks: Sequence[Ask], **limits: Any) -> Batch:
-    questions = [
-        (number, engine.question(ask.messages, ask.sampling, adapter=ask.adapter))
-        for number, ask in enumerate(asks)
-    ]
+    questions = [(number, ask.question(engine)) for number, ask in enumerate(asks)]
     return Batch(engine, questions, **limits)
 
 
@@ -70,27 +41,6 @@ def together(engine: Engine, asks: Sequence[Ask], **limits: Any) -> dict[int, An
     assert sorted(found) == list(range(len(asks)))
     assert not any(engine._users.values())
     return found
-
-
-def mixture(adapters: Sequence[Path], count: int, seed: int) -> list[Ask]:
-    """Requests of every kind and length, to the base and to its adapters."""
-    draw = random.Random(seed)
-    return [
-        Ask(
-            f"{'word ' * draw.randint(0, 25)}{number}",
-            Sampling(
-                temperature=draw.choice([0, 0, 0.7, 1.5]),
-                seed=number,
-                n=draw.choice([1, 1, 3]),
-                max_tokens=draw.randint(1, 30),
-                top_p=draw.choice([None, 0.9]),
-                frequency_penalty=draw.choice([None, None, 0.5]),
-                stop=draw.choice([(), (), ("e",)]),
-            ),
-            draw.choice([None, *adapters]),
-        )
-        for number in range(count)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -299,10 +249,7 @@ def test_model_families(tmp_path: Path, family: str) -> None:
     assert bool(engine.layers) is (family not in ("dynamic", "qwen3-next"))
     adapter = save_adapter(tmp_path / "adapter", folder, target_modules=r".*attn.*(proj|c_attn)")
     asks = [Ask("y" * (7 * n + 1), adapter=(None, adapter)[n % 2]) for n in range(8)]
-    questions = [
-        (n, engine.question(ask.messages, ask.sampling, adapter=ask.adapter))
-        for n, ask in enumerate(asks)
-    ]
+    questions = [(n, ask.question(engine)) for n, ask in enumerate(asks)]
     found = dict(answers(engine, questions))
     assert [found[n] for n in range(8)] == [alone(engine, ask) for ask in asks]
 

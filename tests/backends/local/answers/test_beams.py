@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from ftjobs.backends.local.answers.asked import Answered
 from ftjobs.backends.local.answers.batch import answers
 from ftjobs.backends.local.answers.beams import Beams
 from ftjobs.backends.local.answers.draw import Shaping
 from ftjobs.backends.local.answers.engine import Engine
+from ftjobs.backends.local.answers.gathered import Answered
 from ftjobs.backends.local.answers.seq2seq import Seq2Seq
 from ftjobs.schema import Sampling
 from tests import tiny

@@ -121,7 +121,7 @@ def test_bert_in_bfloat16_learns_its_head_in_float32(model: Builder) -> None:
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_t5_writes_what_transformers_generates(beams: int, model: Builder) -> None:
-    from ftjobs.backends.local.answers.asked import Answered
+    from ftjobs.backends.local.answers.gathered import Answered
     from ftjobs.backends.local.answers.seq2seq import Seq2Seq
     from ftjobs.schema import Sampling
 
