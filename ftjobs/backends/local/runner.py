@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -335,10 +334,14 @@ class JobRun:
     def _result_file(self) -> str:
         """The wire's metrics CSV, stored as a file of its own."""
         rows = [numbers for event in self.store.events(self.job_id) if (numbers := event.metrics)]
-        with tempfile.TemporaryDirectory(dir=self.store.home) as folder:
-            path = Path(folder) / f"{self.job_id}-step_metrics.csv"
+        # Always in one place: whoever does it again after a kill removes what was left there.
+        path = self.store.job_folder(self.job_id) / f"{self.job_id}-step_metrics.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
             path.write_text(result_csv(rows), "utf-8")
             return self.store.add_file(path, purpose="fine-tune-results").id
+        finally:
+            path.unlink(missing_ok=True)
 
     # --- names and notes ---------------------------------------------------------------------
 

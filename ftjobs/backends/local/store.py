@@ -42,6 +42,11 @@ VERSION: Final = 2
 MAX_CRASHES: Final = 5
 """A job whose worker dies this often without one new step has failed: it would die for ever."""
 
+_COPY: Final = ".upload-"
+"""Begins the name of a file that is being copied in."""
+_ABANDONED: Final = 3600.0
+"""Seconds after its last byte at which a copy is nobody's."""
+
 _SCHEMA = """
 CREATE TABLE files (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, filename TEXT NOT NULL,
@@ -155,7 +160,7 @@ class Store:
 
     def _copy(self, path: Path, progress: Progress | None) -> tuple[Path, str, int]:
         digest, done, total = hashlib.sha256(), 0, path.stat().st_size
-        handle, name = tempfile.mkstemp(dir=self.home / "files", prefix=".upload-")
+        handle, name = tempfile.mkstemp(dir=self.home / "files", prefix=_COPY)
         try:
             with os.fdopen(handle, "wb") as target, path.open("rb") as source:
                 while block := source.read(1 << 20):
@@ -170,6 +175,14 @@ class Store:
             Path(name).unlink(missing_ok=True)
             raise
         return Path(name), digest.hexdigest(), done
+
+    def sweep(self) -> None:
+        """Remove copies that never became files: whoever made them was killed."""
+        with _translated(self.home):
+            for path in (self.home / "files").glob(f"{_COPY}*"):
+                with contextlib.suppress(FileNotFoundError):  # it became one just now
+                    if path.stat().st_mtime < time.time() - _ABANDONED:
+                        path.unlink()
 
     def file_path(self, file_id: str) -> Path:
         """Where a file's bytes are.  Only for ids that the store itself has given out."""

@@ -95,6 +95,7 @@ def serve(store: Store, cache: Path, *, idle: float = IDLE, processes: Alone | N
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     owner = secrets.token_hex(8)
+    store.sweep()
     while not stop.is_set():
         with _lock(store) as lock_file, _heartbeat(store, owner):
             _serve_until_idle(store, cache, owner, idle, stop, lock_file, processes)

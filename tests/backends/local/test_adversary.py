@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -97,6 +98,20 @@ def test_the_same_upload_again_leaves_the_file_alone(backend: LocalBackend, data
     backend.upload(dataset)
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert [child.name for child in path.parent.iterdir()] == [path.name]
+
+
+def test_what_a_killed_upload_left_goes_once_it_is_old(
+    backend: LocalBackend, dataset: Path
+) -> None:
+    file = backend.upload(dataset)
+    files = backend.store.home / "files"
+    old, fresh = files / ".upload-old", files / ".upload-fresh"
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    for path in (old, files / file.id):
+        os.utime(path, (0, 0))
+    backend.store.sweep()
+    assert sorted(path.name for path in files.iterdir()) == [fresh.name, file.id]
 
 
 def test_a_passing_fault_of_the_store_does_not_fail_the_job(
