@@ -19,18 +19,16 @@ const { OpenAI, toFile } = require("openai");
 const client = new OpenAI({ maxRetries: 0 });
 const bytes = fs.readFileSync(train);
 
+const receiver = http.createServer();
 const delivered = new Promise((arrived) => {
-  http
-    .createServer(async (request, answer) => {
-      let body = "";
-      for await (const piece of request) body += piece;
-      answer.writeHead(204).end();
-      arrived({ headers: request.headers, body });
-    })
-    .listen(Number(port), "127.0.0.1", function () {
-      this.unref();
-    });
+  receiver.on("request", async (request, answer) => {
+    let body = "";
+    for await (const piece of request) body += piece;
+    answer.writeHead(204).end();
+    arrived({ headers: request.headers, body });
+  });
 });
+receiver.listen(Number(port), "127.0.0.1");
 
 async function all(pages) {
   const found = [];
@@ -116,3 +114,6 @@ assert.ok((await client.models.delete(tuned)).deleted);
 await assert.rejects(client.models.retrieve(tuned), OpenAI.NotFoundError);
 await assert.rejects(client.fineTuning.jobs.retrieve("ftjob-none"), (error) => error instanceof OpenAI.NotFoundError && Boolean(error.requestID));
 await assert.rejects(new OpenAI({ apiKey: "ftj-no", maxRetries: 0 }).models.list(), OpenAI.AuthenticationError);
+
+receiver.close();
+receiver.closeAllConnections();
