@@ -21,7 +21,8 @@ from ftjobs.backends.local.training.padded import Padded
 from ftjobs.backends.local.training.recipe import Recipe
 from ftjobs.backends.local.training.render import Tokens
 from ftjobs.schema import Job
-from tests.backends.local.answers.asking import Ask, alone, together
+from tests.backends.local.answers.asking import Ask, alone
+from tests.backends.local.answers.test_batch import together
 from tests.backends.local.conftest import write_dataset
 from tests.backends.local.test_jobs import finish, submit
 from tests.backends.local.training.test_loop import RECIPE, examples
