@@ -13,7 +13,7 @@ import torch
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-SPACES = r"[ \t\n\r]{0,20}"
+SPACES = r"[ \t\n]{0,20}"
 """White space between tokens of JSON: without a bound, a small model writes nothing else."""
 
 _OWN = "x-guidance"  # a key by which a schema could change how it is read

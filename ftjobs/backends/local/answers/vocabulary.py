@@ -28,17 +28,29 @@ class Vocabulary:
     def told(self, token: int, logprob: float) -> dict[str, Any]:
         """A token and its log-probability as the wire has them.
 
-        `token` is text, with replacement characters for a part of a character; `bytes` are all.
+        `token` is text, with replacement characters for a part of a character; `bytes` are all
+        that the token adds to a text, which is nothing for a special one, of which `token` is the
+        name.
         """
         content = self.bytes(token)
-        text = content.decode(errors="replace")
+        text = content.decode(errors="replace") if content else self._name(token)
         return {"token": text, "logprob": logprob, "bytes": list(content)}
 
     def bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for."""
-        if self._known is None:
-            return str(self._tokenizer.decode([token])).encode()
-        return self._known.decode_bytes([token])
+        """The bytes that a token adds to a text."""
+        if token in self._special:
+            return b""
+        if self._known is None:  # sentencepiece, which has signs for its spaces
+            return self._name(token).replace("\u2581", " ").encode()
+        # A model may have more tokens than its tokenizer knows.
+        return self._known.decode_bytes([token]) if token < self._known.vocab_size else b""
+
+    def _name(self, token: int) -> str:
+        return str(self._tokenizer.convert_ids_to_tokens(token) or "")
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self._tokenizer.all_special_ids)
 
     def guide(self, form: Mapping[str, Any]) -> Guide:
         """What lets only answers of a `response_format` be written.
