@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export FTJOBS_CACHE ?= $(CURDIR)/$(VENV)/ftjobs-cache
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients check bench docs clean
+.PHONY: help demo test test-clients check bench fuzz storm docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -30,6 +30,12 @@ check: $(VENV)/ready  ## Lint, types, and the arrow of imports
 
 bench: $(VENV)/ready  ## Measure speed, as ratios within one run
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(VENV)/ready  ## Send ftjobs serve drawn requests, for MINUTES=20
+	$(BIN)/python -m tests.server.safety.fuzz $(or $(MINUTES),20)
+
+storm: $(VENV)/ready  ## Kill ftjobs serve under load, KILLS=6 times, and look for what is lost
+	$(BIN)/python -m tests.server.safety.storm $(or $(KILLS),6)
 
 docs: $(VENV)/ready  ## Generate the reference and build the site into site/
 	$(BIN)/python docs/generate.py
