@@ -21,6 +21,9 @@ ROOMS = (
 """First words of paths below /v1."""
 
 
+SERVED = "ftjobs serves files, uploads, fine_tuning, models, chat/completions and completions"
+
+
 def _refuse(name: str, words: str) -> NoReturn:
     raise Refusal(
         404, f"/v1/{name} is not served here: {words}", code="unsupported_endpoint",
@@ -32,7 +35,7 @@ def _refused(room: str) -> None:
     @router.api_route(f"/{room}", methods=METHODS)
     @router.api_route(f"/{room}/{{rest:path}}", methods=METHODS)
     def refuse() -> None:
-        _refuse(room, "ftjobs serves files, uploads, fine_tuning, models and chat/completions")
+        _refuse(room, SERVED)
 
 
 for room in ROOMS:
