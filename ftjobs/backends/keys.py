@@ -120,6 +120,8 @@ def _missing(name: str, choice: Choice, variables: list[str], user: str, why: st
         named
     )
     ways = [*(f"set {variable}" for variable in named[:1]), f"keyring set {SERVICE} {user}"]
+    if named and is_loopback(urlsplit(choice.profile.base_url).hostname or ""):
+        ways.append("set it to none for a server that wants no key, as ftjobs serve may")
     if not choice.trusted:
         ways.append(f"where you trust it: --backend {choice.profile.base_url}")
     return AuthError(f"no key for {name}: {unset}{why}", hint=f"Do one of: {'; '.join(ways)}")

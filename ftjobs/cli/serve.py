@@ -164,7 +164,8 @@ def create(app: App, project: str, scope: Scope, as_json: bool) -> None:
     say(f"This is the key {key.id} of the project {project}, with the scope {scope}.")
     say("Keep it now: only a hash of it is stored.")
     if is_first:
-        say("It is the first: from now on every request needs a key.")
+        say("It is the first: from now on every request needs a key.  What was made before belongs")
+        say("to nobody: keys with the scope admin see it.")
 
 
 @keys.command("list")

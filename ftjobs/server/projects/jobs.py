@@ -212,7 +212,8 @@ class Jobs(Files):
         except NotFoundError:
             raise Refusal(
                 400,
-                f"Model {name[:200]} is not available for fine-tuning or does not exist.",
+                f"Model {name[:200]} is not available for fine-tuning or does not exist. "
+                "GET /v1/models lists what is; whoever runs the server adds models (--model).",
                 code="model_not_available",
                 param="model",
             ) from None
