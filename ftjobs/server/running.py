@@ -25,7 +25,7 @@ from ftjobs.errors import ConfigError, FtjobsError, StoreError, StoreLockedError
 from ftjobs.server.app import create_app, refusal
 from ftjobs.server.desk import Desk
 from ftjobs.server.guard.body import LINGER
-from ftjobs.server.guard.door import HEAD_BYTES, Door
+from ftjobs.server.guard.door import Door
 from ftjobs.server.guard.hosts import address_of
 from ftjobs.server.guard.slow import Config
 from ftjobs.server.options import Options
@@ -103,7 +103,6 @@ def _prepared(desk: Desk) -> tuple[_Server, socket.socket]:
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=desk.options.shutdown + LINGER,
-        h11_max_incomplete_event_size=HEAD_BYTES,
         ssl_context_factory=None if context is None else lambda _config, _default: context,
     )
     return _Server(config, door), sock

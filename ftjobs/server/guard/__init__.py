@@ -10,6 +10,7 @@
     audit.py     who asked what
     metrics.py   numbers for Prometheus
     health.py    whether the process lives, and whether it can be asked
+    strict.py    heads that can be read in one way only
     slow.py      connections that send or read too slowly, or are too many
 
 Pure ASGI: starlette's BaseHTTPMiddleware would hide a client that has left.

@@ -15,7 +15,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ftjobs.server.guard.door import HEAD_BYTES
 from ftjobs.server.guard.rates import origin_of
+from ftjobs.server.guard.strict import Strict
 from ftjobs.server.options import Options
 from ftjobs.server.refusals import Refusal, error_body, refuse
 
@@ -58,6 +60,7 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, and begin to wait for a head."""
         counted = _Counted(transport)
+        self.conn = Strict(h11.SERVER, HEAD_BYTES)
         super().connection_made(counted)  # type: ignore[arg-type]
         options, origin = self.config.options, origin_of(self.client[0] if self.client else "")
         self._origin, self._taken = origin, 0
