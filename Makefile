@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run the tests; each may load torch.
+WORKERS ?= 2
 # One cache for the demo and the tests, so that the default model is converted once.
 export FTJOBS_CACHE ?= $(CURDIR)/$(VENV)/ftjobs-cache
 
@@ -17,7 +19,7 @@ demo: $(VENV)/ready  ## Fine-tune a real model on ten Japanese examples, and com
 
 test: $(VENV)/ready  ## Run the tests (no network but loopback)
 	@$(BIN)/ftjobs models pull smollm2-135m
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-clients: $(VENV)/ready  ## Try others' clients on `ftjobs serve` (needs package registries)
 	$(BIN)/python -m pytest tests/clients $(ARGS)
