@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from tests import tiny
 from tests.backends.local.conftest import stop_worker
 
 ROOT = Path(__file__).parents[3]
+FTJOBS = ("-m", "ftjobs")
 STARTING = 60.0
 """Seconds that a start may take on a busy machine."""
 
@@ -31,16 +33,17 @@ STARTING = 60.0
 class House:
     """A home that is served over this machine's own backend, with a tiny model named "tiny".
 
-    `store` is what the backend really holds, seen beside the server.
+    `store` is what the backend really holds, seen beside the server.  Other `words` name a program
+    with a backend of its own.
     """
 
     folder: Path
     limits: dict[str, object] = field(default_factory=dict)
+    words: tuple[str, ...] = FTJOBS
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.home, self.log = self.folder / "home", self.folder / "serve.log"
-        model = tiny.save_model(self.folder / "tiny")
         with socket.socket() as sock:  # the address stays the same, as a client's base_url does
             sock.bind(("127.0.0.1", 0))
             self.port = sock.getsockname()[1]
@@ -51,8 +54,10 @@ class House:
             "connections_per_address": 4096,
         }
         lines = [f"{name} = {json.dumps(each)}" for name, each in (settings | self.limits).items()]
-        text = "\n".join([f"home = {json.dumps(str(self.home))}", "[serve]", *lines,
-                          "[serve.models]", f"tiny = {json.dumps(str(model))}"])  # fmt: skip
+        if self.words == FTJOBS:
+            model = tiny.save_model(self.folder / "tiny")
+            lines += ["[serve.models]", f"tiny = {json.dumps(str(model))}"]
+        text = "\n".join([f"home = {json.dumps(str(self.home))}", "[serve]", *lines])
         (self.folder / "ftjobs.toml").write_text(text + "\n", "utf-8")
         self.backend = LocalBackend(Settings(home=self.home, cache=self.folder / "cache"))
         self.store = self.backend.store
@@ -70,7 +75,7 @@ class House:
         environ |= {"PYTHONPATH": str(ROOT), "FTJOBS_CACHE": str(self.folder / "cache")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ftjobs", "serve"],
+                [sys.executable, *self.words, "serve"],
                 cwd=self.folder,
                 env=environ,
                 stdout=log,
@@ -89,6 +94,23 @@ class House:
         self.process.wait()
         if worker:
             stop_worker(self.backend)
+
+    def memory(self) -> int:
+        """Bytes that the server has now."""
+        status = self._about("status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+
+    def descriptors(self) -> int:
+        """Open files and connections of the server, once those that are over are closed."""
+        counts = []
+        for _ in range(20):
+            counts.append(len(list(self._about("fd").iterdir())))
+            time.sleep(0.05)
+        return min(counts)
+
+    def _about(self, name: str) -> Path:
+        assert self.process is not None
+        return Path(f"/proc/{self.process.pid}/{name}")
 
     def close(self) -> None:
         """End what was started."""
