@@ -21,6 +21,7 @@ from tests.benchmarks.fit import forecasting
 from tests.benchmarks.generate import generating
 from tests.benchmarks.near import near_duplicates
 from tests.benchmarks.one_fact import main as one_fact
+from tests.benchmarks.serving import serving
 from tests.benchmarks.start import starting
 from tests.benchmarks.statistics import statistics as covering
 from tests.benchmarks.ten import memorising
@@ -48,6 +49,7 @@ def main() -> None:
     comparing()
     covering([])
     generating()
+    serving()
 
 
 def report(name: str, ours: list[float], peer: list[float], unit: str) -> None:

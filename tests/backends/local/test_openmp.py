@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,6 +28,28 @@ def test_a_busy_program_is_seen() -> None:
             assert openmp._others_running() >= 1
         finally:
             busy.kill()
+
+
+def test_a_process_that_answers_sleeps_and_leaves_jobs_their_choice() -> None:
+    program = (
+        "import os\n"
+        "from ftjobs.backends.local import openmp\n"
+        "before = dict(os.environ)\n"
+        "openmp.prepare_this_process()\n"
+        "print(dict(os.environ) == before)"
+    )
+    chosen = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environ = {name: text for name, text in os.environ.items() if name not in chosen}
+    for own, policy in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        found = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environ | {"OMP_DISPLAY_ENV": "TRUE"} | own,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.split() == ["True"]
+        assert f"OMP_WAIT_POLICY = '{policy}'" in found.stderr
 
 
 def test_a_collapse_is_noticed_only_where_others_compute(monkeypatch: pytest.MonkeyPatch) -> None:

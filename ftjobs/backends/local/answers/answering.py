@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftjobs.backends.base import Likelihood, Request
 from ftjobs.backends.local import models, openmp
+from ftjobs.backends.local.answers.beside import Beside
 from ftjobs.backends.local.answers.gathered import Answered, Gathered
 from ftjobs.backends.local.store import Store
 from ftjobs.backends.local.templates import template_messages
@@ -26,6 +27,7 @@ from ftjobs.errors import (
     ModelError,
     NotFoundError,
     ServiceError,
+    StoreError,
     UnsupportedError,
 )
 from ftjobs.schema import ChatMessage, Choice, Completion, Delta
@@ -181,13 +183,20 @@ class Answering:
                 self._engines[place] = _open(*place[:2])
             return self._engines[place]
 
+    def _is_training(self) -> bool:
+        try:
+            return self.store.waiting()
+        except StoreError:  # no reason not to answer
+            return False
+
     def _desk(self, place: Place, engine: Any) -> Desk:
         from ftjobs.backends.local.answers.desk import Desk
 
         with self._loading:
             desk = self._desks.get(place)
             if desk is None or desk.engine is not engine:
-                desk = self._desks[place] = Desk(engine)
+                beside = Beside(self._is_training)
+                desk = self._desks[place] = Desk(engine, rest=beside.rest)
             return desk
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 
 from ftjobs.backends.local.answers.asked import Asked
@@ -56,13 +57,19 @@ class Order(Asked):
 class Desk:
     """Takes requests to one engine.  See `Batch` for the limits.
 
-    Only what `Engine.joins` allows may be asked here.
+    Only what `Engine.joins` allows may be asked here.  `rest` is called after each step, with the
+    seconds that it took.
     """
 
     def __init__(
-        self, engine: Engine, *, max_rows: int = MAX_ROWS, budget: int | None = None
+        self,
+        engine: Engine,
+        *,
+        max_rows: int = MAX_ROWS,
+        budget: int | None = None,
+        rest: Callable[[float], None] = lambda _worked: None,
     ) -> None:
-        self.engine, self.max_rows, self.budget = engine, max_rows, budget
+        self.engine, self.max_rows, self.budget, self._rest = engine, max_rows, budget, rest
         self._lock = threading.Lock()
         self._open: set[Order] = set()
         self._new: list[Order] = []
@@ -133,8 +140,10 @@ class Desk:
             )
             with contextlib.closing(batch):
                 while self._goes_on(batch):
+                    began = time.monotonic()
                     for asked, error in batch.turn():
                         self._finish(asked, error)
+                    self._rest(time.monotonic() - began)
         except BaseException as error:  # noqa: BLE001 - whoever waits must know
             self._break(error)
 

@@ -99,8 +99,8 @@ def ended(desk: Desk) -> None:
 def test_threads_get_the_answers_given_alone(engine: Engine, adapters: list[Path]) -> None:
     asks = mixture(adapters, 14, seed=1)
     wanted = [alone(engine, each) for each in asks]
-    for limits in ({}, {"max_rows": 3}, {"max_rows": 12, "budget": 400}):
-        desk = Desk(engine, **limits)
+    for max_rows, budget in [(64, None), (3, None), (12, 400)]:
+        desk = Desk(engine, max_rows=max_rows, budget=budget)
         with ThreadPoolExecutor(14) as pool:
             found = list(pool.map(partial(ask, desk), asks))
         assert found == wanted
