@@ -17,7 +17,11 @@ ISSUES = (Issue(code="FT201", severity="error", message="bad", path="a.jsonl", l
 
 
 def tree(root: type[errors.FtjobsError] = errors.FtjobsError) -> list[type[errors.FtjobsError]]:
-    return [root, *(found for child in root.__subclasses__() for found in tree(child))]
+    """What is drawn; the server's `Refusal` is an answer of HTTP, and stays in its process."""
+    ours = [
+        kind for kind in root.__subclasses__() if not kind.__module__.startswith("ftjobs.server")
+    ]
+    return [root, *(found for child in ours for found in tree(child))]
 
 
 def make(kind: type[errors.FtjobsError]) -> errors.FtjobsError:
