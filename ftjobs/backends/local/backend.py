@@ -73,7 +73,7 @@ class LocalBackend:
     """Jobs on this machine, in the store of `settings.home`."""
 
     name = "local"
-    # One step is computed at a time: more threads only get into each other's way.
+    # Those who ask at once share their steps.
     capabilities = Capabilities(
         methods=frozenset({"supervised", "dpo"}),
         hyperparameters=frozenset(Hyperparameters.model_fields),
@@ -81,7 +81,7 @@ class LocalBackend:
         integrations=TYPES,
         pause=True,
         min_examples=1,
-        requests_at_once=1,
+        requests_at_once=16,
     )
 
     def __init__(self, settings: Settings) -> None:
