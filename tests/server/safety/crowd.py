@@ -135,7 +135,8 @@ class Client(threading.Thread):
 
     def _cancel(self) -> None:
         job_id = str(self._draw.choice(sorted(filter(None, self.book.jobs.values()))))
-        if job_id in self.book.cancelled or self._draw.random() < 0.7:
+        may = (self._most_jobs + self._number % 2) // 2  # of all jobs, most are to come to an end
+        if job_id in self.book.cancelled or len(self.book.cancelled) >= may:
             return
         self.book.cancelled.add(job_id)
         self._until_answered(f"/fine_tuning/jobs/{job_id}/cancel", allowed=(400,))
