@@ -154,8 +154,10 @@ class Draw:
         return token
 
     def _allowed(self, logits: torch.Tensor) -> torch.Tensor:
-        written = torch.tensor([self._written], dtype=torch.long, device=logits.device)
-        shaped = self.shaping(logits, written)
+        shaped = logits
+        if self.shaping.active:
+            written = torch.tensor([self._written], dtype=torch.long, device=logits.device)
+            shaped = self.shaping(logits, written)
         if self.guide is None:
             return shaped
         others = ~self.guide.allowed(logits.shape[1]).to(logits.device)
