@@ -102,6 +102,9 @@ class Protocol(H11Protocol):
         for event in (start, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
         self.transport.close()
+        if self.cycle is not None:  # its body was broken: what the rooms answer, nobody gets
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _watch_head(self) -> None:
         waits = self.conn.their_state is h11.IDLE
