@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
+from typing import Any
 
 import pytest
 
@@ -60,6 +62,23 @@ def test_wrong_keys_cannot_be_told_apart(served: Served) -> None:
         if header.startswith("Bearer ftj-")
     }
     assert len(told) == 1
+
+
+def test_any_key_costs_one_comparison_of_hashes_in_constant_time(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [header.removeprefix("Bearer ") for header in impostors(served)]
+    texts.append(served.desk.keys.create("a", "read")[1])
+    compared: list[tuple[int, int]] = []
+
+    def compare(kept: bytes, shown: bytes, real: Any = hmac.compare_digest) -> bool:
+        compared.append((len(kept), len(shown)))
+        return bool(real(kept, shown))
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    for text in texts:
+        served.desk.keys.find(text)
+    assert compared == [(32, 32)] * len(texts)
 
 
 def test_without_a_key_pages_lead_to_the_form_for_one(served: Served) -> None:
