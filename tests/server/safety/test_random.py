@@ -23,7 +23,7 @@ REQUESTS = 10_000
 WARM = 2_000
 """Requests after which a server has whatever it keeps once: caches, threads, connections."""
 AT_ONCE = 8
-GROWTH = 40 * 2**20
+GROWTH = 20 * 2**20
 """Bytes that the server may have more after all of them than after `WARM`."""
 PROGRAM = Path(__file__).parents[1] / "program.py"
 
