@@ -278,6 +278,15 @@ class Stamps(Protocol):
         ...
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """A backend that may be writing answers when nobody wants them any more."""
+
+    def close(self) -> None:
+        """End them; those who wait get a ServiceError."""
+        ...
+
+
 Form = Literal["adapter", "merged", "gguf", "ollama"]
 """What a model can be exported as."""
 

@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 from filelock import FileLock, Timeout
 
+from ftjobs.backends.base import Closes
 from ftjobs.disk import write_text
 from ftjobs.errors import ConfigError, FtjobsError, StoreError, StoreLockedError
 from ftjobs.server.app import create_app, refusal
@@ -42,7 +43,7 @@ STUCK = 5.0
 
 
 def serve(desk: Desk, *, started: Callable[[str], None] = lambda _url: None) -> None:
-    """Serve until SIGINT or SIGTERM; `started` is told the URL.
+    """Serve until SIGINT or SIGTERM; `started` is told the URL, once it answers and heeds signals.
 
     Raises:
         ConfigError: nobody may or can listen at this address, or the certificate cannot be used.
@@ -52,12 +53,15 @@ def serve(desk: Desk, *, started: Callable[[str], None] = lambda _url: None) -> 
         server, sock = _prepared(desk)
         address = url(desk.options, sock)
         note(address)
-        started(address)
+        server.serves = partial(started, address)
         before = set(threading.enumerate())
         try:
             server.run(sockets=[sock])
         except SystemExit:  # uvicorn's way to say that the rooms could not be opened
             raise FtjobsError("the server could not start", hint="Its log says why.") from None
+        finally:
+            if isinstance(desk.backend, Closes):
+                desk.backend.close()
         if all(thread.daemon for thread in set(threading.enumerate()) - before):
             server.last.cancel()
 
@@ -216,6 +220,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._door, self._seconds = door, config.options.shutdown
         self._patience = config.options.patience
+        self.serves: Callable[[], None] = lambda: None
         # A thread that hangs in a model or a service would keep the process for ever.  All that
         # was acknowledged is on the disk.
         self.last = threading.Timer(self._seconds + LINGER + STUCK, os._exit, (1,))
@@ -240,6 +245,8 @@ class _Server(uvicorn.Server):
             loop: Any = asyncio.get_running_loop()
             loop.create_server = partial(loop.create_server, ssl_handshake_timeout=self._patience)
         await super().startup(sockets)
+        if self.started:
+            self.serves()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the answers under way, and cut those that take too long."""

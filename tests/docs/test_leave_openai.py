@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
@@ -63,8 +62,7 @@ class Afternoon:
             assert server.stderr is not None
             first = server.stderr.readline()
             assert f":{self.port}" in first, first + server.stderr.read()
-            httpx2.get(f"http://127.0.0.1:{self.port}/healthz", timeout=60, trust_env=False)
-            yield  # signals are heeded from now on
+            yield
             server.terminate()
             server.communicate(timeout=60)
         assert server.returncode == 0
