@@ -32,7 +32,7 @@ from ftjobs.server.workers import watched_over
 log = logging.getLogger("ftjobs.server")
 
 THREADS = 32
-"""Threads for requests that are no chats."""
+"""For requests that are no chats: these have threads of their own."""
 
 
 class WireError(BaseModel):
@@ -92,7 +92,7 @@ def refusal(request: Request, error: FtjobsError) -> Response:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """What runs beside the requests."""
     desk: Desk = app.state.desk
-    anyio.to_thread.current_default_thread_limiter().total_tokens = desk.options.chats + THREADS
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     with (
         upkeep(desk.rooms),
         telling(desk.backend, desk.database, desk.owners),
