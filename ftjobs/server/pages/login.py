@@ -52,7 +52,7 @@ def sign_in(
     answer = RedirectResponse(local(place), 303)
     answer.set_cookie(
         COOKIE, desk.sessions.begin(caller.key_id), max_age=KEPT, httponly=True, samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=_is_secret(request),
     )  # fmt: skip
     return answer
 
@@ -65,3 +65,9 @@ def sign_out(request: Request) -> Response:
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
+
+
+def _is_secret(request: Request) -> bool:
+    """Whether nobody on the way can read it; a proxy may have ended TLS, but a browser knows."""
+    origin = request.headers.get("origin", "")
+    return request.url.scheme == "https" or origin.startswith("https://")

@@ -50,6 +50,17 @@ def test_the_cookie_is_for_this_site_and_no_script(site: Site, key: str) -> None
     assert key not in cookie
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_cookie_is_secret_where_the_browser_speaks_tls(
+    site: Site, key: str, scheme: str
+) -> None:
+    """A proxy may have ended it."""
+    host = urlsplit(str(site.base_url)).netloc
+    data = {"token": site.token("/login"), "key": key}
+    answer = site.post("/login", data=data, headers={"origin": f"{scheme}://{host}"})
+    assert ("Secure" in answer.headers["set-cookie"]) == (scheme == "https")
+
+
 @pytest.mark.parametrize("wrong", ["", "ftj-nope", "x" * 400, "ftj-000000000000-" + "A" * 43])
 def test_a_wrong_key_opens_nothing(site: Site, key: str, wrong: str) -> None:
     answer = site.post("/login", data={"token": site.token("/login"), "key": wrong})
