@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -136,8 +137,10 @@ def _require_room(folder: Path, needed: int) -> None:
 def _publish(draft: Draft, folder: Path, *, force: bool, facts: Mapping[str, Any]) -> None:
     note = json.dumps({**facts, "files": draft.files()}, indent=1, sort_keys=True)
     (draft.out / NOTE).write_text(note + "\n", "utf-8")
+    mode = stat.S_IMODE((draft.out / NOTE).stat().st_mode)  # as new files have it here
     for name in _files_in(draft.out):
         with (draft.out / name).open("rb") as written:
+            os.fchmod(written.fileno(), mode)  # safetensors lets nobody else read
             os.fsync(written.fileno())
     for inner in (path for path in draft.out.rglob("*") if path.is_dir()):
         sync_folder(inner)

@@ -34,6 +34,14 @@ def test_a_folder_appears_with_a_note_of_its_files(tmp_path: Path) -> None:
     assert note == {"form": "merged", "files": {"model": 3}}
 
 
+def test_others_may_read_weights_as_they_may_read_all_files(tmp_path: Path) -> None:
+    with whole(tmp_path / "out", force=False, needed=0, facts={}) as draft:
+        (draft.out / "weights").touch(0o600)
+        (draft.out / "card").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(modes) == 1
+
+
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write(tmp_path / "out")
