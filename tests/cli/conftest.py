@@ -45,6 +45,7 @@ def _bare_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "FTJOBS_HOME", "FTJOBS_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("COLUMNS", "100")  # where lines end is not to depend on who runs the tests
     monkeypatch.chdir(tmp_path)
 
 
