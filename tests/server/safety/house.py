@@ -34,15 +34,17 @@ class House:
     """A home that is served over this machine's own backend, with a tiny model named "tiny".
 
     `store` is what the backend really holds, seen beside the server.  Other `words` name a program
-    with a backend of its own.
+    with a backend of its own.  `cache` is where the default model is found.
     """
 
     folder: Path
     limits: dict[str, object] = field(default_factory=dict)
     words: tuple[str, ...] = FTJOBS
+    cache: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
+        self.cache = self.cache or self.folder / "cache"
         self.home, self.log = self.folder / "home", self.folder / "serve.log"
         with socket.socket() as sock:  # the address stays the same, as a client's base_url does
             sock.bind(("127.0.0.1", 0))
@@ -59,7 +61,7 @@ class House:
             lines += ["[serve.models]", f"tiny = {json.dumps(str(model))}"]
         text = "\n".join([f"home = {json.dumps(str(self.home))}", "[serve]", *lines])
         (self.folder / "ftjobs.toml").write_text(text + "\n", "utf-8")
-        self.backend = LocalBackend(Settings(home=self.home, cache=self.folder / "cache"))
+        self.backend = LocalBackend(Settings(home=self.home, cache=self.cache))
         self.store = self.backend.store
         self.url = f"http://127.0.0.1:{self.port}/v1"
 
@@ -72,7 +74,7 @@ class House:
         """Start the server; the seconds until it answers."""
         began = time.monotonic()
         environ = {name: text for name, text in os.environ.items() if "FTJOBS" not in name}
-        environ |= {"PYTHONPATH": str(ROOT), "FTJOBS_CACHE": str(self.folder / "cache")}
+        environ |= {"PYTHONPATH": str(ROOT), "FTJOBS_CACHE": str(self.cache)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.words, "serve"],
@@ -95,10 +97,11 @@ class House:
         if worker:
             stop_worker(self.backend)
 
-    def memory(self) -> int:
-        """Bytes that the server has now."""
+    def memory(self, *, peak: bool = False) -> int:
+        """Bytes that the server has now, or had at most."""
+        name = "VmHWM" if peak else "VmRSS"
         status = self._about("status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+        return int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) * 1024
 
     def descriptors(self) -> int:
         """Open files and connections of the server, once those that are over are closed."""

@@ -1,14 +1,17 @@
 """Answers beside training: whoever writes them rests while a job trains on the same machine.
 
 A lower priority would not do: Linux groups processes by session, and weighs priorities within a
-group alone (sched(7), autogroup).  Measured on two cores that others used as well, a job of
-SmolLM2-135M beside 16 streams: the share of its own speed that it keeps, and pieces a second.
+group alone (sched(7), autogroup).  Nor would fewer threads: a job's threads spin while they wait
+for each other (see `openmp`), and stand still beside one that computes.  So a job keeps about the
+share of the time in which nobody writes.  Measured on two cores, a job of SmolLM2-135M beside 50
+streams of `ftjobs serve` (tests/benchmarks/serving.py), three rounds each:
 
-| the thread that writes        | job        | streams |
-|-------------------------------|------------|---------|
-| goes on                       | 0.61       | 91      |
-| has priority 10               | 0.41, 0.49 | 69, 113 |
-| rests as long as it worked    | 0.90, 0.92 | 56, 61  |
+| the thread that writes            | the job keeps    | pieces a second |
+|-----------------------------------|------------------|-----------------|
+| rests as long as it worked        | 0.49, 0.49, 0.51 | 106, 110, 106   |
+| rests half again as long          | 0.55, 0.52, 0.56 | 91, 99, 91      |
+
+With a priority of 10 and no rest a job beside 16 streams kept 0.41 and 0.49.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-REST = 1.0
+REST = 1.5
 """Seconds of rest for each second of work."""
 LONGEST = 1.0
 """Seconds: nobody who comes meanwhile waits longer."""
