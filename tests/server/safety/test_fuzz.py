@@ -18,7 +18,7 @@ BOUNDS = ("--phases", "fuzzing,stateful", "--seed", "0", "--generation-database"
 
 @pytest.mark.parametrize(
     ("served", "description", "examples"),
-    [*((fake, each, 10) for each in descriptions()), (local, OWN, 3)],
+    [*((fake, each, 40) for each in descriptions()), (local, OWN, 12)],
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_no_request_breaks_the_server(
