@@ -279,6 +279,18 @@ class Stamps(Protocol):
 
 
 @runtime_checkable
+class Rewinds(Protocol):
+    """A backend that gives the latest events of a job without reading all of them."""
+
+    def rewind(self, job_id: str, *, start: str | None = None) -> Iterator[Event]:
+        """Events newest first, from `start` on and with it; none if the job has no such event.
+
+        NotFoundError, from the first step, for an unknown job.
+        """
+        ...
+
+
+@runtime_checkable
 class Closes(Protocol):
     """A backend that may be writing answers when nobody wants them any more."""
 

@@ -252,6 +252,10 @@ class LocalBackend:
         """Events oldest first, strictly after `after`."""
         return self.store.events(job_id, after)
 
+    def rewind(self, job_id: str, *, start: str | None = None) -> Iterator[Event]:
+        """Events newest first, from `start` on and with it."""
+        return self.store.rewind(job_id, start)
+
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Checkpoints still kept, oldest first: the newest three, and the best if it is wanted."""
         return self.store.checkpoints(job_id)

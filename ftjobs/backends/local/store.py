@@ -71,6 +71,7 @@ CREATE TABLE worker (
     one INTEGER PRIMARY KEY CHECK (one = 1), owner TEXT NOT NULL, pid INTEGER NOT NULL,
     host TEXT NOT NULL, started_at REAL NOT NULL, heartbeat_at REAL NOT NULL);
 """
+_NEWEST = 2**63 - 1  # as a place: no row's number is greater
 _UPGRADES = {1: "ALTER TABLE jobs ADD COLUMN best_step INTEGER"}
 """From each version to the next.  A new store takes the same way, so both end alike."""
 
@@ -289,21 +290,24 @@ class Store:
     def events(self, job_id: str, after: str | None = None) -> list[Event]:
         """Events oldest first, strictly after `after`."""
         self._job_row(job_id)
-        start = 0
-        if after is not None:
-            found = self._rows("SELECT seq FROM events WHERE id = ? AND job_id = ?", after, job_id)
-            if not found:
-                raise NotFoundError(f"job {job_id} has no event {after!r}")
-            start = found[0]["seq"]
-        return [
-            Event(**{**dict(row), "data": json.loads(row["data"])})
-            for row in self._rows(
-                "SELECT id, created_at, level, type, message, data FROM events"
-                " WHERE job_id = ? AND seq > ? ORDER BY seq",
-                job_id,
-                start,
-            )
-        ]
+        place = 0 if after is None else self._place(job_id, after)
+        if place is None:
+            raise NotFoundError(f"job {job_id} has no event {after!r}")
+        newer = "SELECT * FROM events WHERE job_id = ? AND seq > ? ORDER BY seq"
+        return [_event(row) for row in self._rows(newer, job_id, place)]
+
+    def rewind(self, job_id: str, start: str | None = None) -> Iterator[Event]:
+        """Events newest first, from `start` on and with it, read as they are taken."""
+        self._job_row(job_id)
+        place = _NEWEST if start is None else self._place(job_id, start)
+        some = "SELECT * FROM events WHERE job_id = ? AND seq <= ? ORDER BY seq DESC LIMIT 102"
+        while place is not None and (rows := self._rows(some, job_id, place)):
+            yield from map(_event, rows)
+            place = rows[-1]["seq"] - 1
+
+    def _place(self, job_id: str, event_id: str) -> int | None:
+        found = self._rows("SELECT seq FROM events WHERE id = ? AND job_id = ?", event_id, job_id)
+        return found[0]["seq"] if found else None
 
     def checkpoints(self, job_id: str) -> list[Checkpoint]:
         """Checkpoints still kept, oldest first."""
@@ -764,6 +768,17 @@ def _job(row: sqlite3.Row) -> Job:
         suffix=spec.suffix,
         trained_tokens=row["trained_tokens"],
         integrations=spec.integrations,
+    )
+
+
+def _event(row: sqlite3.Row) -> Event:
+    return Event(
+        id=row["id"],
+        created_at=row["created_at"],
+        level=row["level"],
+        type=row["type"],
+        message=row["message"],
+        data=json.loads(row["data"]),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ftjobs.backends.base import Rewinds
 from ftjobs.errors import BackendError, InvalidRequestError, NotFoundError, UnsupportedError
 from ftjobs.schema import IDENTITY, Checkpoint, Event, Job, JobSpec
 from ftjobs.server.once import digest_of, may_have_acted
@@ -142,17 +143,19 @@ class Jobs(Files):
 
     def events(self, job_id: str, *, after: str | None = None) -> Sequence[Event]:
         """Events oldest first, strictly after the event `after`."""
-        if not self.capabilities.events:
-            raise UnsupportedError("the backend of this server has no list of events")
+        self._require_events()
         with self._job(job_id):
-            events = self.backend.events(job_id, after=after)
-        plainly = self.rooms.words.plainly
-        return tuple(
-            event.model_copy(
-                update={"message": plainly(event.message), "data": plainly(event.data)}
-            )
-            for event in events
-        )
+            return tuple(map(self._told, self.backend.events(job_id, after=after)))
+
+    def rewind(self, job_id: str, *, start: str | None = None) -> Iterator[Event]:
+        """Events newest first, all of them or from `start` on and with it."""
+        self._require_events()
+        with self._job(job_id):
+            if isinstance(self.backend, Rewinds):
+                found = self.backend.rewind(job_id, start=start)
+            else:
+                found = reversed(self.backend.events(job_id))
+            yield from map(self._told, found)
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Checkpoints, oldest first."""
@@ -217,6 +220,17 @@ class Jobs(Files):
                 code="model_not_available",
                 param="model",
             ) from None
+
+    def _told(self, event: Event) -> Event:
+        """An event as clients see it."""
+        plainly = self.rooms.words.plainly
+        return event.model_copy(
+            update={"message": plainly(event.message), "data": plainly(event.data)}
+        )
+
+    def _require_events(self) -> None:
+        if not self.capabilities.events:
+            raise UnsupportedError("the backend of this server has no list of events")
 
     def _require_pause(self) -> None:
         if not self.capabilities.pause:

@@ -214,7 +214,7 @@ def list_events(
     job_id: str, project: Reads, limit: Limit = 20, after: After = None
 ) -> Page[WireEvent]:
     """What has happened in a job, newest first; `after` goes on to what was before."""
-    rows, more = page(reversed(project.events(job_id)), after=after, limit=limit)
+    rows, more = page(project.rewind(job_id, start=after), after=after, limit=limit)
     return Page(data=[wire_event(event) for event in rows], has_more=more, **_ends(rows))
 
 

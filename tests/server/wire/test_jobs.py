@@ -179,6 +179,8 @@ def test_events_and_checkpoints_are_newest_first(served: Served) -> None:
     assert events[0]["message"] == "The job has successfully completed"
     assert events[-1]["message"] == f"Created fine-tuning job: {job_id}"
     assert len({event["id"] for event in events}) == len(events) > 12
+    unknown = served.http.get(f"{JOBS}/{job_id}/events", params={"after": "ftevent-none"})
+    assert (unknown.status_code, error(unknown)["param"]) == (400, "after")
     metrics = [event for event in events if event["type"] == "metrics"]
     assert metrics[-1]["data"]["step"] == 1
     checkpoints = pages(served.http, f"{JOBS}/{job_id}/checkpoints", limit="2")
