@@ -16,6 +16,8 @@ and asks models in the playground.
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
@@ -24,6 +26,7 @@ from ftjobs.errors import FtjobsError
 from ftjobs.server.pages import files, jobs, login, playground
 from ftjobs.server.pages.login import login_page
 from ftjobs.server.pages.rendering import static
+from ftjobs.server.pages.reports import framed_error
 from ftjobs.server.pages.room import Room, show
 from ftjobs.server.refusals import status_of, told
 
@@ -58,9 +61,17 @@ def is_page(request: Request) -> bool:
 
 def page_refused(request: Request, error: FtjobsError) -> Response:
     """An error as a page; for somebody unknown, the way to sign in."""
-    status = status_of(error)
-    if status == 401 and request.method == "GET":
-        if request.url.path.startswith("/live/"):
+    status, path = status_of(error), request.url.path
+    if path.startswith("/files/") and path.endswith(".html"):
+        return framed_error(told(error), status)
+    if request.method != "GET":  # a form, whose page is there again
+        place = quote(path.rpartition("/")[0]) or "/"
+        back = login_page(place) if status == 401 else place
+    elif status == 401:
+        if path.startswith("/live/"):
             return Response(status_code=401)
-        return RedirectResponse(login_page(request), 303)
-    return show(request, "error.html", status, code=status, message=told(error))
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(login_page(path + query), 303)
+    else:
+        back = "/"
+    return show(request, "error.html", status, code=status, message=told(error), back=back)

@@ -14,13 +14,15 @@ from ftjobs.server.sessions import COOKIE, KEPT
 
 router = APIRouter()
 
-Place = Annotated[str, Query(alias="next", max_length=500)]
+LONGEST = 2000
+"""Characters of a place to come back to."""
+
+Place = Annotated[str, Query(alias="next", max_length=LONGEST)]
 
 
-def login_page(request: Request) -> str:
-    """Where to sign in and come back from."""
-    query = f"?{request.url.query}" if request.url.query else ""
-    return f"/login?next={quote(request.url.path + query, safe='')}"
+def login_page(place: str) -> str:
+    """Where to sign in, and come back to a place from."""
+    return f"/login?next={quote(place, safe='')}" if len(place) <= LONGEST else "/login"
 
 
 def local(place: str) -> str:
@@ -42,7 +44,7 @@ def ask(request: Request, place: Place = "/") -> Response:
 def sign_in(
     request: Request,
     key: Annotated[str, Form(max_length=500)] = "",
-    place: Annotated[str, Form(alias="next", max_length=500)] = "/",
+    place: Annotated[str, Form(alias="next", max_length=LONGEST)] = "/",
 ) -> Response:
     """Begin a session, and go to where it was asked for."""
     desk: Desk = request.app.state.desk

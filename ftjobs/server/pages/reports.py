@@ -25,11 +25,12 @@ from ftjobs.data.tokens import EstimatedCounter
 from ftjobs.errors import DatasetError
 from ftjobs.evals.result import Comparison
 from ftjobs.reports import comparison, dataset
+from ftjobs.reports.page import bdi, document
 from ftjobs.schema import File
 from ftjobs.server.project import Project
 from ftjobs.server.refusals import Refusal
 
-__all__ = ["LARGEST", "LONG_WAIT", "Kind", "Reports", "framed"]
+__all__ = ["LARGEST", "LONG_WAIT", "Kind", "Reports", "framed", "framed_error"]
 
 Kind = Literal["check", "comparison"]
 
@@ -132,6 +133,11 @@ def _compared(project: Project, file: File) -> str:
 _MAKERS = {"check": _checked, "comparison": _compared}
 
 
-def framed(html: str) -> Response:
+def framed(html: str, status: int = 200) -> Response:
     """A report as an answer that may be shown in a frame of ours, and can reach nothing there."""
-    return HTMLResponse(html, headers=_SHUT)
+    return HTMLResponse(html, status, headers=_SHUT)
+
+
+def framed_error(message: str, status: int) -> Response:
+    """Why there is no report, where the report would be: no other page may stand in the frame."""
+    return framed(document("No report", [f"<p>{bdi(message)}</p>"], style=""), status)

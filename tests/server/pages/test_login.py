@@ -85,6 +85,27 @@ def test_signing_out_ends_the_session_itself(site: Site, running: Served, key: s
         assert other.get("/").status_code == 303
 
 
+def test_a_long_address_is_come_back_to_or_given_up(site: Site, key: str) -> None:
+    for length in (300, 3000):
+        place = f"/playground?left=fake-base&right={'x' * length}"
+        answer = site.get(place, follow_redirects=True)
+        assert answer.status_code == 200
+        assert (place.replace("&", "&amp;") in answer.text) == (length < 1000)
+    assert sign_in(site, key, f"/{'x' * 1500}") == f"/{'x' * 1500}"
+
+
+def test_a_form_without_a_session_says_so_and_leads_back(site: Site, key: str) -> None:
+    answer = site.post("/jobs/ftjob-1/cancel", data={"token": "x"})
+    assert answer.status_code == 401
+    assert "nothing was changed" in answer.text
+    assert "Bearer" not in answer.text
+    assert 'href="/login?next=%2Fjobs%2Fftjob-1"' in answer.text
+    sign_in(site, key)
+    answer = site.post("/jobs/ftjob-1/cancel", data={"token": "x"})
+    assert answer.status_code == 403
+    assert '<a href="/jobs/ftjob-1">Back</a>' in answer.text
+
+
 def test_a_revoked_key_ends_its_sessions(site: Site, running: Served, key: str) -> None:
     sign_in(site, key)
     running.desk.keys.revoke(key.split("-")[1])
