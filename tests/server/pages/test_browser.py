@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.errors import UnreachableError
 from ftjobs.reports.comparison import json as as_json
 from ftjobs.schema import ChatMessage
 from tests.browser import PROBLEMS, Browser, Page, axe
@@ -186,6 +187,17 @@ def test_a_report_in_its_frame_has_no_origin_and_still_works(
     assert window.page.complaints == []
 
 
+def test_what_is_no_report_says_so_within_its_frame(
+    window: Window, backend: FakeBackend, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.json").write_text("{}")
+    file = backend.upload(tmp_path / "odd.json", purpose="evals")
+    window.visit(f"/files/{file.id}/report")
+    assert [each for each in window.page.complaints if "frame-ancestors" in each] == []
+    answer = f"fetch('/files/{file.id}/comparison.html').then((each) => each.text())"
+    assert "this is no comparison" in str(window.page.evaluate(answer))
+
+
 # --- what goes on while they look ------------------------------------------------------------
 
 
@@ -272,6 +284,17 @@ def test_a_server_that_is_away_is_said_and_waited_for(
         window.page.evaluate("look()")
         assert window.text("#connection") == ""
         assert window.page.evaluate("wait") == 2
+
+
+def test_a_server_that_answers_an_error_is_not_said_to_be_away(
+    window: Window, make: Make, backend: FakeBackend
+) -> None:
+    window.visit(f"/jobs/{make(4).id}")
+    backend.fail_next("retrieve", UnreachableError("away"))
+    window.page.evaluate("look()")
+    assert "The server answered 502. What you see may be old" in window.text("#connection")
+    window.page.evaluate("look()")
+    assert window.text("#connection") == ""
 
 
 def test_a_hidden_page_asks_for_nothing(window: Window, make: Make) -> None:
@@ -377,6 +400,26 @@ def test_answers_are_shown_as_they_are_said(playing: Window, slow: Slow) -> None
     assert playing.texts(".answer") == ["fake-base says <b>this</b> and more"] * 2
     assert all(text.startswith("5 tokens, first after") for text in playing.texts(".outcome"))
     assert playing.page.complaints == []
+
+
+def test_who_is_asking_does_not_ask_again(playing: Window, slow: Slow) -> None:
+    asked = "performance.getEntriesByName(new URL('/v1/chat/completions', location).href).length"
+    playing.page.evaluate("for (let n = 0; n < 3; n += 1) $('ask').requestSubmit()")
+    for _ in range(40):
+        slow.go_on.release()
+    playing.until("!document.querySelector('#send').disabled")
+    assert playing.texts(".answer") == ["fake-base says <b>this</b> and more"] * 2
+    assert playing.page.evaluate(asked) == 2
+
+
+def test_the_focus_stays_on_the_button_that_can_be_used(playing: Window, slow: Slow) -> None:
+    focused = "document.activeElement.id"
+    playing.page.evaluate("document.querySelector('#send').focus()")
+    playing.page.press("Enter")
+    assert playing.page.evaluate(focused) == "stop"
+    playing.page.press("Enter")
+    playing.until("!document.querySelector('#send').disabled")
+    assert playing.page.evaluate(focused) == "send"
 
 
 def test_asking_is_stopped(playing: Window, slow: Slow) -> None:

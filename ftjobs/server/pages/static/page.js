@@ -47,6 +47,7 @@ async function look() {
   clearTimeout(timer);
   if (document.hidden || !wait) return;
   const mine = ++turn; // an answer that a later question has overtaken is old
+  let why = "The server cannot be reached.";
   try {
     const answer = await fetch(live().dataset.live, {
       redirect: "error", signal: AbortSignal.timeout(PATIENCE * 1000),
@@ -57,7 +58,7 @@ async function look() {
       say("You are signed out. Load the page again to sign in.");
       return;
     }
-    if (!answer.ok) throw new Error(`it answered ${answer.status}`);
+    if (!answer.ok) throw new Error((why = `The server answered ${answer.status}.`));
     const fresh = new DOMParser().parseFromString(text, "text/html");
     morph(live(), fresh.querySelector("[data-live]"));
     if (hovered?.plot.isConnected) read(hovered);
@@ -68,7 +69,7 @@ async function look() {
     if (mine !== turn) return;
     failures += 1;
     wait = Math.min(LONGEST, 2 ** failures);
-    say(`The server cannot be reached. What you see may be old; next try in ${wait} s.`);
+    say(`${why} What you see may be old; next try in ${wait} s.`);
   }
   if (wait) timer = setTimeout(look, wait * 1000);
 }

@@ -80,14 +80,21 @@ async function refusal(reply) {
   }
 }
 
+// Of the two buttons, one can be used; the focus goes along.
+function offer(button, other) {
+  const held = document.activeElement === other;
+  button.disabled = false;
+  if (held) button.focus();
+  other.disabled = true;
+}
+
 $("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if ($("send").disabled) return; // Ctrl+Enter while they answer
   stopping = new AbortController();
-  $("send").disabled = true;
-  $("stop").disabled = false;
+  offer($("stop"), $("send"));
   await Promise.all(["left", "right"].map((side) => ask(side, stopping.signal)));
-  $("send").disabled = false;
-  $("stop").disabled = true;
+  offer($("send"), $("stop"));
 });
 
 $("stop").addEventListener("click", () => stopping?.abort());
