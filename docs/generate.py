@@ -287,6 +287,8 @@ def served() -> Iterator[tuple[str, str, str]]:
     """The settings of a server, with their defaults in units that can be read."""
     for name, field in Options.model_fields.items():
         default = field.get_default(call_default_factory=True)
+        if isinstance(default, tuple):
+            default = ", ".join(default)
         text = f"{default:,}" if isinstance(default, int) else str(default or "none")
         if name.endswith("_bytes"):
             text = f"{default / MiB:,.0f} MiB"

@@ -52,6 +52,11 @@ class Options(BaseModel):
     chats: Count = Field(64, description="Answered at once.")
     chats_waiting: Count = Field(256, description="That wait for their turn; more get 429.")
     jobs_waiting: Count = Field(100, description="Unfinished jobs of one project; more get 429.")
+    integrations: tuple[str, ...] = Field(
+        ("tensorboard",),
+        description="Trackers that jobs may report to: those elsewhere take them for whoever runs "
+        "the server. An `admin` key, and a server without keys, may use any.",
+    )
     patience: Seconds = Field(
         20.0,
         description="Seconds for the head of a request, for the next piece of its body, and for "

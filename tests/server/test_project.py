@@ -286,6 +286,19 @@ def test_admins_see_everything(house: House) -> None:
         house.project("one").file(job.result_files[0])
 
 
+def test_trackers_elsewhere_are_for_whom_the_operator_allows(tmp_path: Path) -> None:
+    wandb = {"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}
+    house = House(tmp_path)
+    file_id = house.upload("one")
+    with pytest.raises(BackendError, match="does not report to wandb") as refused:
+        house.create("one", file_id, **wandb)
+    assert (refused.value.status, refused.value.param) == (400, "integrations.0")
+    asked = JobSpec(model="fake-base", training_file=file_id, **wandb)
+    assert house.project("one", "admin").create(asked).integrations
+    open_house = House(tmp_path / "open", integrations=("wandb",))
+    assert open_house.create("one", open_house.upload("one"), **wandb)
+
+
 def test_result_files_are_a_projects_without_a_look_at_the_job(house: House) -> None:
     job_id = house.create("one", house.upload("one"))
     while not house.backend.retrieve(job_id).ended:

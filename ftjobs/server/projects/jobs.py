@@ -54,6 +54,7 @@ class Jobs(Files):
         for param in ("training_file", "validation_file"):
             if file_id := getattr(spec, param):
                 self._require_file(file_id, param)
+        self._require_allowed(spec)
         model = self._trainable(spec.model)
         metadata = {**_mark(spec, token, keeps=self.capabilities.metadata), **spec.metadata}
         seed = spec.seed
@@ -220,6 +221,20 @@ class Jobs(Files):
                 code="model_not_available",
                 param="model",
             ) from None
+
+    def _require_allowed(self, spec: JobSpec) -> None:
+        """A tracker takes what it is told for whose account the server holds."""
+        if self.caller.sees_all:
+            return
+        for number, each in enumerate(spec.integrations):
+            if each["type"] not in self.options.integrations:
+                raise Refusal(
+                    400,
+                    f"integrations.{number}: this server does not report to {each['type']}; "
+                    "whoever runs it can allow that ([serve], integrations)",
+                    code="integration_not_allowed",
+                    param=f"integrations.{number}",
+                )
 
     def _told(self, event: Event) -> Event:
         """An event as clients see it."""
