@@ -1,6 +1,6 @@
 """A server under load that is killed again and again, and what must be true afterwards.
 
-python -m tests.server.safety.storm CLIENTS KILLS SECONDS JOBS SEED
+    python -m tests.server.safety.storm KILLS
 """
 
 from __future__ import annotations
