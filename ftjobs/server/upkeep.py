@@ -62,8 +62,14 @@ def clean(rooms: Rooms) -> None:
         if upload := rooms.uploads.find(upload_id):
             _of(rooms, upload.project).expire_upload(upload_id)
     rooms.uploads.clean()
+    kept: list[FtjobsError] = []
     for file_id, project in rooms.owners.expired():
-        _of(rooms, project).expire(file_id)
+        try:
+            _of(rooms, project).expire(file_id)
+        except FtjobsError as error:  # the others may have better luck
+            kept.append(error)
+    if kept:
+        log.warning("expired files that cannot be deleted: %d: %s", len(kept), kept[-1])
 
 
 def _try(work: Any, rooms: Rooms) -> None:

@@ -115,11 +115,11 @@ class Files(View):
         self._delete(file_id)
 
     def expire(self, file_id: str) -> None:
-        """Delete a file whose time is over, unless it is needed."""
+        """Delete a file whose time is over, unless it is needed or was uploaded again."""
         with suppress(InvalidRequestError, NotFoundError):
-            self._delete(file_id)
+            self._delete(file_id, if_expired=True)
 
-    def _delete(self, file_id: str) -> None:
+    def _delete(self, file_id: str, *, if_expired: bool = False) -> None:
         try:
             file = self.backend.file(file_id)
         except NotFoundError:  # a server that died in the midst had done it
@@ -128,6 +128,9 @@ class Files(View):
                 raise no_file(file_id) from None
             return
         with self.rooms.locks.held(_place(file.filename, file.purpose, file.bytes)):
+            owned = self.owners.find("file", file_id, self.project)
+            if if_expired and not (owned and owned.expired):
+                return
             if job := self._needing(file_id):
                 raise InvalidRequestError(
                     f"the file {file_id} is needed by the job {job.id}, which is {job.status}",
@@ -136,9 +139,9 @@ class Files(View):
             self._discard(file_id)
 
     def _discard(self, file_id: str) -> None:
-        """Take it from this project, and from the backend where it was the last."""
+        """Take it from this project, and from the backend where it was the last, and it can."""
         owners = self.owners.projects("file", file_id)
-        if self.project in owners and len(owners) > 1:
+        if not self.capabilities.delete_files or (self.project in owners and len(owners) > 1):
             self.owners.drop("file", file_id, self.project)
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.fake import FakeBackend
+from ftjobs.backends.local.backend import LocalBackend
+from ftjobs.config import Settings
+from ftjobs.errors import ServiceError, UnsupportedError
 from ftjobs.schema import Capabilities
 from ftjobs.server.upkeep import clean
 from tests.server.conftest import Serve, Served
@@ -239,6 +243,62 @@ def test_expired_files_vanish_unless_a_job_needs_them(
     served.http.post(f"/fine_tuning/jobs/{job_id}/cancel")
     clean(served.desk.rooms)
     assert needed not in {file.id for file in served.desk.backend.files()}
+
+
+class Stubborn(FakeBackend):
+    """Does not delete its first file."""
+
+    def delete_file(self, file_id: str) -> None:
+        if file_id == "file-fake000001":
+            raise ServiceError("broken")
+        super().delete_file(file_id)
+
+
+class Keeping(FakeBackend):
+    """Deletes no file."""
+
+    def delete_file(self, file_id: str) -> None:
+        raise UnsupportedError(f"{file_id} cannot be deleted")
+
+
+def test_an_expired_file_that_cannot_be_deleted_keeps_no_other(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(Stubborn()) as served:
+        ids = [sent(served.http, name=name, purpose="batch") for name in ("a", "b", "c")]
+        later = time.time() + 31 * 24 * 3600
+        monkeypatch.setattr(time, "time", lambda: later)
+        with caplog.at_level(logging.WARNING, "ftjobs.server"):
+            clean(served.desk.rooms)
+        assert [file.id for file in served.desk.backend.files()] == ids[:1]
+        assert "expired files that cannot be deleted: 1: broken" in caplog.text
+
+
+def test_an_expired_file_of_a_service_that_keeps_all_costs_no_quota(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeps = Capabilities(delete_files=False)
+    with serve(Keeping(capabilities=keeps), quota_bytes=len(lines())) as served:
+        sent(served.http, purpose="batch")
+        later = time.time() + 31 * 24 * 3600
+        monkeypatch.setattr(time, "time", lambda: later)
+        clean(served.desk.rooms)
+        sent(served.http, name="b")
+
+
+def test_a_file_that_is_sent_again_while_it_expires_stays(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Settings(home=tmp_path / "store", cache=tmp_path / "cache")
+    with serve(LocalBackend(place)) as served:
+        file_id = sent(served.http, purpose="batch")
+        owners, later = served.desk.owners, time.time() + 31 * 24 * 3600
+        monkeypatch.setattr(time, "time", lambda: later)
+        expired = owners.expired()
+        assert sent(served.http, purpose="batch") == file_id
+        monkeypatch.setattr(owners, "expired", lambda: expired)  # a look before it was sent again
+        clean(served.desk.rooms)
+        assert served.http.get(f"/files/{file_id}/content").content == lines()
 
 
 def test_files_for_batches_live_a_month(served: Served) -> None:
