@@ -5,6 +5,7 @@ It holds no contents, no query, and no name that a client chose.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -52,7 +53,10 @@ class Audit:
                 self._rotate()
                 os.close(handle)
                 handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            os.write(handle, line)
+                size = 0
+            if os.write(handle, line) < len(line):
+                os.ftruncate(handle, size)  # the next line would go on with half of this one
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,19 @@ def test_what_cannot_be_written_is_said_once(
     path.rmdir()
     audit.write({"n": 3})
     assert lines(path) == [3]
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    audit = Audit(path)
+    audit.write({"n": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, limits[1]))
+    try:
+        audit.write({"n": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    audit.write({"n": 3})
+    assert lines(path) == [1, 3]
