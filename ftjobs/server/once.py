@@ -94,7 +94,9 @@ class Once:
         own = _checked(key) if key is not None else f"-{secrets.token_hex(16)}"
         with self._locks.held((project, own)):
             token, is_new, answer = self._begin(project, own, digest)
-            if answer is None and not is_new and recover is not None:
+            if answer is not None:
+                return answer
+            if not is_new and recover is not None:
                 answer = recover(token)
             if answer is None:
                 answer = self._act(project, own, token, act)

@@ -52,6 +52,20 @@ def test_a_request_is_carried_out_once(once: Once) -> None:
     assert once.run("p", None, "d", act) == {"number": 4}
 
 
+def test_an_answer_that_is_known_is_given_though_the_disk_is_full(
+    once: Once, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise StoreError("the disk is full")
+
+    _, act = counting()
+    once.run("p", "k", "d", act)
+    monkeypatch.setattr(database, "write", full)
+    with pytest.raises(StoreError):
+        once.run("p", "l", "d", act)
+    assert once.run("p", "k", "d", act) == {"number": 1}
+
+
 def test_another_request_under_a_key_is_refused(once: Once) -> None:
     done, act = counting()
     once.run("p", "k", digest_of("a", {"x": 1, "y": 2}), act)
