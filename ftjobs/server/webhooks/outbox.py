@@ -29,8 +29,9 @@ CREATE TABLE IF NOT EXISTS deliveries (
     "CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due) WHERE due IS NOT NULL",
 )
 RESTS = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 28800.0)
-"""Seconds from each failure to the next try, about a day in all; each is up to a quarter longer,
-so that what failed together is not sent together."""
+"""Seconds from each failure to the next try, about a day in all."""
+SHAKEN = 1.25
+"""A rest is up to so many times as long, so that what failed together is not sent together."""
 LONGEST_REST = 28800.0
 """Seconds: a receiver that asks for a longer one gets this."""
 KEPT = 30 * 24 * 3600.0
@@ -115,13 +116,15 @@ class Outbox:
         """For each endpoint but these, the one that has waited longest of those to send now."""
         sql = (
             "SELECT d.id, w.id, w.url, w.secret, d.job, d.body, d.tries, min(d.due)"  # its row's
-            " FROM deliveries d JOIN webhooks w ON w.id = d.endpoint WHERE d.due <= ?"
+            " FROM deliveries d JOIN webhooks w ON w.id = d.endpoint WHERE d.due <= ? OR d.due > ?"
             " GROUP BY w.id ORDER BY min(d.due)"
         )
+        now = time.time()
+        latest = now + SHAKEN * LONGEST_REST  # unless the clock was set back meanwhile
         return [
             Delivery(id_, endpoint, url, secret, job, body.encode(), tries)
             for id_, endpoint, url, secret, job, body, tries, _ in self._database.rows(
-                sql, time.time()
+                sql, now, latest
             )
             if endpoint not in without
         ]
@@ -139,7 +142,7 @@ class Outbox:
         due = None
         if again:
             seconds = max(RESTS[delivery.tries], min(rest, LONGEST_REST))
-            due = time.time() + seconds * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
+            due = time.time() + seconds * random.uniform(1.0, SHAKEN)  # noqa: S311 - no secret
         sql = "UPDATE deliveries SET state=?, due=?, tries=?, failure=? WHERE id=?"
         state = "waiting" if again else "given up"
         self._database.write(sql, state, due, delivery.tries + 1, reason, delivery.id)

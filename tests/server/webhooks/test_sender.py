@@ -291,6 +291,21 @@ def test_rests_grow_over_hours_and_are_shaken(
     assert len(set(dues)) > 1
 
 
+def test_a_clock_that_was_set_back_delays_no_delivery_for_years(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = rooms.endpoints.create("http://127.0.0.1:9/")
+    years = time.time() + 3 * 365 * 24 * 3600
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: years)
+        tell(rooms, endpoint)
+        [delivery] = rooms.outbox.due(without=())
+        assert rooms.outbox.failed(delivery, "HTTP 500")
+    assert [each.id for each in rooms.outbox.due(without=())] == [delivery.id]
+    assert rooms.outbox.failed(delivery, "HTTP 503", rest=outbox.LONGEST_REST)
+    assert not rooms.outbox.due(without=())  # the longest rest is no such thing
+
+
 def test_old_deliveries_are_forgotten_and_their_jobs_are_not(rooms: Rooms, taker: Taker) -> None:
     endpoint = rooms.endpoints.create(taker.url)
     with sending(rooms):
