@@ -101,6 +101,7 @@ def _prepared(desk: Desk) -> tuple[_Server, socket.socket]:
         loop="asyncio",
         ws="none",
         log_config=None,
+        log_level="error",  # its warnings are about what clients send, a line each, and never end
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -12,7 +12,7 @@ from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import FtjobsError, StoreError
 from ftjobs.schema import Model
 from tests.server.conftest import Serve, Served
-from tests.server.guard.raw import answer, connected
+from tests.server.guard.raw import answer, connected, head
 
 ASKED = {"model": "fake-base", "messages": [{"role": "user", "content": "the-words"}]}
 
@@ -119,6 +119,19 @@ def test_what_is_no_http_is_refused_in_the_wires_shape(served: Served) -> None:
         sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
         status, _, body = answer(sock)
     assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_what_clients_send_writes_no_lines(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    for request in (
+        b"nonsense\r\n\r\n",
+        head("GET", "/v1/models", host="other", connection="upgrade", upgrade="websocket"),
+    ):
+        with connected(served.url) as sock:
+            sock.sendall(request)
+            assert answer(sock)[0] in (400, 421)
+    assert caplog.records == []
 
 
 def test_too_many_requests_a_minute_get_429(serve: Serve) -> None:
