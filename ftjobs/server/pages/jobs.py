@@ -16,7 +16,7 @@ from fastapi.responses import RedirectResponse
 
 from ftjobs.errors import BackendError
 from ftjobs.jobs.progress import Progress
-from ftjobs.schema import Job
+from ftjobs.schema import Event, Job
 from ftjobs.server.desk import Reads, Trains
 from ftjobs.server.pages import views
 from ftjobs.server.pages.room import OursOnly, Room, RoomOf, show
@@ -137,25 +137,22 @@ def _verbs(project: Project, job: Job) -> list[str]:
 
 
 @router.get("/jobs/{job_id}/events")
-def list_events(
-    request: Request,
-    project: Reads,
-    job_id: str,
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-) -> Response:
-    """Every event of a job, newest first."""
+def list_events(request: Request, project: Reads, job_id: str, start: Word = "") -> Response:
+    """Events of a job, newest first, from `start` on."""
     job = project.retrieve(job_id)
-    found = project.events(job_id) if project.capabilities.events else ()
-    end = max(0, len(found) - (page - 1) * EVENTS)
-    events = found[max(0, end - EVENTS) : end]
+    found: list[Event] = []
+    if project.capabilities.events:
+        events = project.rewind(job_id, start=start or None)
+        if start:  # not every backend begins there
+            events = dropwhile(lambda event: event.id != start, events)
+        found = list(islice(events, EVENTS + 1))
     return show(
         request,
         "events.html",
         job=job,
-        count=len(found),
-        events=[views.event_row(each) for each in reversed(events)],
-        page=page,
-        more=end > EVENTS,
+        events=[views.event_row(each) for each in found[:EVENTS]],
+        start=start,
+        older="".join(each.id for each in found[EVENTS:]),
     )
 
 
