@@ -26,8 +26,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
-def health() -> dict[str, str]:
-    """The process lives."""
+async def health() -> dict[str, str]:
+    """The process lives, though all threads for requests may be taken."""
     return {"status": "ok"}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -9,6 +10,7 @@ import httpx2
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import UnreachableError
 from ftjobs.schema import Job
+from ftjobs.server.app import THREADS
 from ftjobs.server.guard.health import Probe
 from tests.server.conftest import Serve, Served
 
@@ -19,8 +21,10 @@ class Moody(FakeBackend):
     def __init__(self) -> None:
         super().__init__()
         self.gate, self.fails = threading.Event(), False
+        self.asked = threading.Semaphore(0)
 
     def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
+        self.asked.release()
         self.gate.wait(30)
         if self.fails:
             raise UnreachableError("no connection to secret.example")
@@ -46,6 +50,19 @@ def test_it_lives_before_it_is_ready(serve: Serve) -> None:
         assert served.http.request("HEAD", served.url[:-3] + "/healthz").status_code == 200
         backend.gate.set()
         assert ready(served)[0] == 200
+
+
+def test_it_lives_though_every_thread_waits_for_the_backend(serve: Serve) -> None:
+    backend = Moody()
+    with serve(backend) as served, ThreadPoolExecutor(THREADS + 8) as pool:
+        calls = [pool.submit(served.http.get, "/fine_tuning/jobs") for _ in range(THREADS + 8)]
+        for _ in range(THREADS):
+            assert backend.asked.acquire(timeout=20)
+        try:
+            assert served.http.get(served.url[:-3] + "/healthz", timeout=5).status_code == 200
+        finally:
+            backend.gate.set()
+        assert {call.result().status_code for call in calls} == {200}
 
 
 def test_a_backend_that_fails_is_not_ready_and_nothing_is_said_of_why(serve: Serve) -> None:
