@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ftjobs.errors import InvalidRequestError, NotFoundError
+from ftjobs.errors import InvalidRequestError, NotFoundError, StoreError
 from ftjobs.server.projects.files import Files, too_large
 from ftjobs.server.refusals import Refusal
 from ftjobs.server.spool import disk
@@ -69,7 +69,12 @@ class Uploads(Files):
                     param="data",
                 )
             self.rooms.spool.keep(path, part_id)
-            self.rooms.uploads.add_part(upload_id, part_id, size)
+            try:
+                self.rooms.uploads.add_part(upload_id, part_id, size)
+            except StoreError:
+                with suppress(OSError):  # removed at the next start
+                    self.rooms.spool.part(part_id).unlink()
+                raise
         return part_id
 
     def complete_upload(
@@ -101,10 +106,16 @@ class Uploads(Files):
         return self._find(upload_id)
 
     def cancel_upload(self, upload_id: str) -> Upload:
-        """Drop an upload and its parts.  NotFoundError; InvalidRequestError if it has ended."""
+        """Drop an upload and its parts; one that was cancelled is returned as it is.
+
+        Raises:
+            NotFoundError: no such upload.
+            InvalidRequestError: it has ended otherwise.
+        """
         with self._held(upload_id) as upload:
-            _require_pending(upload)
-            self._end(upload, "cancelled")
+            if upload.status != "cancelled":
+                _require_pending(upload)
+                self._end(upload, "cancelled")
         return self._find(upload_id)
 
     def expire_upload(self, upload_id: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ftjobs.errors import StoreError
 from ftjobs.server.upkeep import clean
 from tests.server.conftest import Serve, Served
 
@@ -124,13 +125,46 @@ def test_a_cancelled_upload_is_over(served: Served) -> None:
     answer = served.http.post(f"/uploads/{upload_id}/cancel").json()
     assert (answer["status"], answer["file"]) == ("cancelled", None)
     nothing_left(served)
-    for again in (
-        add(served.http, upload_id, b"abc"),
-        complete(served.http, upload_id, [part]),
-        served.http.post(f"/uploads/{upload_id}/cancel"),
-    ):
-        assert again.status_code == 400
-        assert error(again)["code"] == "upload_cancelled"
+    for late in (add(served.http, upload_id, b"abc"), complete(served.http, upload_id, [part])):
+        assert late.status_code == 400
+        assert error(late)["code"] == "upload_cancelled"
+
+
+def test_an_upload_whose_cancelling_nobody_was_told_of_is_cancelled(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel(upload_id: str) -> httpx2.Response:
+        return served.http.post(f"/uploads/{upload_id}/cancel", headers={"idempotency-key": "k"})
+
+    def full(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    upload_id = began(served.http, 3)
+    with monkeypatch.context() as disk:
+        disk.setattr(served.desk.once, "_end", full)
+        assert cancel(upload_id).status_code == 503
+    again = cancel(upload_id)
+    assert (again.status_code, again.json()["status"]) == (200, "cancelled")
+    done = began(served.http, 3)
+    part = add(served.http, done, b"abc").json()["id"]
+    complete(served.http, done, [part])
+    refused = served.http.post(f"/uploads/{done}/cancel")
+    assert (refused.status_code, error(refused)["code"]) == (400, "upload_completed")
+
+
+def test_a_part_that_cannot_be_noted_leaves_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    upload_id = began(served.http, 3)
+    with monkeypatch.context() as disk:
+        disk.setattr(served.desk.rooms.uploads, "add_part", full)
+        assert add(served.http, upload_id, b"abc").status_code == 503
+    nothing_left(served)
+    part = add(served.http, upload_id, b"abc").json()["id"]
+    assert complete(served.http, upload_id, [part]).status_code == 200
 
 
 def test_an_upload_that_is_none(served: Served) -> None:
