@@ -24,6 +24,12 @@ __all__ = ["Line", "chart", "charts", "thinned"]
 STRIPS = 300
 """Strips of steps that a curve is drawn in."""
 
+DENSE = 300
+"""Points from which on a curve is drawn thinner, so that it does not cover the other one."""
+
+SHORT = 100
+"""Steps up to which a job's whole width is kept free from the start."""
+
 MARKED = 40
 """Points up to which each has a mark of its own."""
 
@@ -50,10 +56,18 @@ def charts(progress: Progress) -> Markup:
     if seen.job.ended and not any(line.points for line in (*losses, *accuracies)):
         return Markup("")
     figures = [
-        chart("Loss", "nats a token", losses, last=seen.total),
-        chart("Token accuracy", "0 to 1", accuracies, last=seen.total),
+        chart("Loss", "nats a token", losses, last=_horizon(seen)),
+        chart("Token accuracy", "0 to 1", accuracies, last=_horizon(seen)),
     ]
     return Markup("").join(figures)
+
+
+def _horizon(seen: Progress) -> int | None:
+    """The last step, halved until what was done fills a quarter: how a long job begins is seen."""
+    last = seen.total
+    while last and last > max(4 * (seen.step or 0), SHORT):
+        last = -(-last // 2)
+    return last
 
 
 def _lines(train: Series, valid: Series) -> list[Line]:
@@ -67,7 +81,7 @@ def chart(title: str, unit: str, lines: Sequence[Line], *, last: int | None) -> 
         title: what the values are.
         unit: theirs.
         lines: curves; those without a point are left out.
-        last: the steps of the whole job, where they are known: what is empty is still to come.
+        last: up to which step there is room at least: what is empty is still to come.
     """
     finite = [(line, _finite(line.points)) for line in lines]
     lost = sum(len(line.points) - len(points) for line, points in finite)
@@ -116,7 +130,8 @@ def _drawing(title: str, lines: Sequence[Line], last: int | None) -> Iterator[st
     for line in lines:
         values = " ".join(f"{step},{value:.6g}" for step, value in line.points)
         yield (
-            f'<polyline class="{line.style}" points="{_places(line.points, across, up)}" '
+            f'<polyline class="{line.style}{" dense" if len(line.points) > DENSE else ""}" '
+            f'points="{_places(line.points, across, up)}" '
             f'data-values="{values}"/>'
         )
     yield "</svg>"

@@ -143,6 +143,21 @@ def test_hostile_text_is_shown_and_does_nothing(window: Window, places: dict[str
         assert "</script><script>document.title='owned'</script>[U+202E]gnp.exe <img" in shown
 
 
+def test_on_a_phone_names_stay_words_and_states_stand_in_a_column(
+    browser: Browser, running: Served, make: Make, backend: FakeBackend
+) -> None:
+    page = browser.open("<p>nothing</p>", width=360)
+    window = Window(page, running.url.removesuffix("/v1"))
+    job = make(20, metadata={"url": "x" * 300, "team": "shop"})
+    backend.cancel(make(3).id)
+    window.visit(f"/jobs/{job.id}")
+    heights = "[...document.querySelectorAll('.facts dt')].map((each) => each.offsetHeight)"
+    assert len(set(page.evaluate(heights))) == 1
+    window.visit("/")
+    ends = "map((each) => Math.round(each.getBoundingClientRect().right))"
+    assert len(set(page.evaluate(f"[...document.querySelectorAll('.jobs .status')].{ends}"))) == 1
+
+
 def test_pages_ask_this_server_alone(window: Window, places: dict[str, str]) -> None:
     for place in places.values():
         window.visit(place)

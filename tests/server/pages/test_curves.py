@@ -24,7 +24,7 @@ def drawn(points: Series, valid: Series = (), last: int | None = None) -> ET.Ele
 
 
 def places(figure: ET.Element, style: str = "train") -> list[tuple[float, float]]:
-    (line,) = (each for each in figure.iter("polyline") if each.get("class") == style)
+    (line,) = (each for each in figure.iter("polyline") if style in each.get("class", "").split())
     pairs = (pair.split(",") for pair in (line.get("points") or "").split())
     return [(float(x), float(y)) for x, y in pairs]
 
@@ -62,6 +62,23 @@ def test_lower_values_are_lower_and_later_steps_to_the_right() -> None:
     (x1, y1), (x2, y2) = places(drawn(((1, 2.0), (5, 1.0)), last=10))
     assert x1 < x2 < 1000
     assert y1 < y2
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "last"),
+    [(1, 60, 60), (1, 20_000, 79), (157, 20_000, 625), (5_001, 20_000, 20_000), (9, None, 9)],
+)
+def test_how_a_long_job_begins_is_seen(step: int, total: int | None, last: int) -> None:
+    job = Job(id="j", created_at=0, status="running", model="m", training_file="f")
+    points = ((1, 2.0), (step, 1.0))[: min(step, 2)]
+    seen = Progress(job, step=step, total=total, train=points)
+    assert f'data-last="{last}"' in charts(seen)
+
+
+def test_many_points_do_not_cover_the_other_curve() -> None:
+    for count, style in ((300, "train"), (301, "train dense")):
+        figure = drawn(tuple((step, 1.0) for step in range(count)), ((9, 1.0),))
+        assert [each.get("class") for each in figure.iter("polyline")] == [style, "valid"]
 
 
 def test_one_point_is_a_dot() -> None:
