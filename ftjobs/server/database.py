@@ -19,6 +19,8 @@ _DAMAGED = "Restore server.db from a backup.  Without it, keys and the owners of
 class Database:
     """One SQLite file, WAL and FULL: what was acknowledged survives a power cut.
 
+    StoreError where it cannot be opened, or is damaged.
+
     One connection for all threads, one transaction at a time, and each of them short; and one more
     to read with, for whoever cannot wait until another's transaction is on the disk.  Other
     processes (`ftjobs serve keys`) open the same file.
@@ -36,6 +38,10 @@ class Database:
             )
             self.path.chmod(0o600)
             begin_log(self._db)
+            # A damaged page may read as rows that say less: that a key was not revoked.
+            (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError("database disk image is malformed")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._reader = sqlite3.connect(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.errors import ConfigError, NotFoundError
+from ftjobs.errors import ConfigError, NotFoundError, StoreError
 from ftjobs.server.database import Database
 from ftjobs.server.keys import Keys
 from ftjobs.server.sessions import KEPT, Sessions
@@ -20,6 +20,22 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened = Database(tmp_path)
     yield opened
     opened.close()
+
+
+def test_a_damaged_database_opens_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    keys = Keys(database)
+    keys.revoke(keys.create("a", "train")[0].id)
+    database.close()
+    whole = database.path.read_bytes()
+    assert len(whole) > 4096, "the rows have a page of their own"
+    for damaged in (whole[:5000], whole[:4096] + bytes(len(whole) - 4096), b"x" * 9000):
+        database.path.write_bytes(damaged)
+        with pytest.raises(StoreError) as refused:
+            Database(tmp_path)
+        assert "backup" in refused.value.hint
+    database.path.write_bytes(whole)
+    Database(tmp_path).close()
 
 
 def test_a_key_is_its_projects_until_it_is_revoked(database: Database) -> None:
