@@ -99,6 +99,20 @@ def test_a_job_succeeds_and_tells_it_as_the_wire_does(finished: tuple[LocalBacke
     assert all(m.valid_loss is not None for m in numbers)
 
 
+def test_a_result_file_whose_worker_was_killed_leaves_no_draft(
+    backend: LocalBackend, tiny_model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as idle:
+        idle.setattr(LocalBackend, "_ensure_worker", lambda _self: None)
+        job = submit(backend, tiny_model, dataset, hyperparameters={"n_epochs": 1})
+    draft = backend.store.job_folder(job.id) / f"{job.id}-step_metrics.csv"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text("half a fi")
+    job = finish(backend, job)
+    assert backend.result_file(job).startswith(b"step,")
+    assert list(backend.store.home.rglob("*.csv")) == []
+
+
 def test_checkpoints_and_result_file(finished: tuple[LocalBackend, Job]) -> None:
     backend, job = finished
     kept = backend.checkpoints(job.id)
