@@ -44,9 +44,11 @@ class Desk:
         if found is None and session and not authorization:
             found = self.caller_of_cookie(session)
         if found is None:
+            if authorization:
+                message = "this API key is not known here, or was revoked"
+                raise Refusal(401, message, code="invalid_api_key")
             message = "this server wants an API key: Authorization: Bearer ftj-…"
-            code = "invalid_api_key" if authorization else "missing_api_key"
-            raise Refusal(401, message, code=code)
+            raise Refusal(401, message, code="missing_api_key")
         return found
 
     def caller_of_cookie(self, session: str) -> Caller | None:

@@ -167,9 +167,10 @@ def tls(options: Options) -> ssl.SSLContext | None:
         # An encrypted key would be asked for at a terminal that may not be there.
         context.load_cert_chain(options.tls_cert, options.tls_key, password=lambda: "")
     except ssl.SSLError:
+        where = f"{options.tls_cert} and {options.tls_key}" if options.tls_key else options.tls_cert
         raise ConfigError(
-            f"{options.tls_cert} and {options.tls_key or 'itself'} are no certificate and its key",
-            hint="Both are PEM files, and the key has no passphrase.",
+            f"no certificate and its key are in {where}",
+            hint="Both are PEM, and the key has no passphrase; --tls-key names its file.",
         ) from None
     except OSError as error:
         # Python does not say which of the two it is.

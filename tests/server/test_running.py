@@ -236,6 +236,7 @@ def test_a_certificate_that_cannot_be_used_is_said(
     cert, key = certificate
     assert "cannot read" in refused(serve, tls_cert=tmp_path / "none.pem", tls_key=key)
     assert "no certificate" in refused(serve, tls_cert=key, tls_key=cert)
+    assert f"its key are in {cert}" in refused(serve, tls_cert=cert)
     locked = tmp_path / "locked.pem"
     subprocess.run(
         ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked],
