@@ -145,7 +145,8 @@ def _axis(values: Sequence[float], *, margin: float) -> Axis:
     low, high = min(values), max(values)
     if low == high:
         room = (abs(low) * 0.1 or 1.0) if margin else 1.0
-        return Axis(low - room if margin else low, high + room, 1.0)
+        down = room if low < 0 or low >= room else 0.0
+        return Axis(low - down if margin else low, high + room, 1.0)
     room = (high - low) * margin
     return Axis(low - room if low < 0 or low > room else 0.0, high + room, 1.0)
 

@@ -202,6 +202,22 @@ def test_a_report_in_its_frame_has_no_origin_and_still_works(
     assert window.page.complaints == []
 
 
+def test_a_report_that_takes_a_while_is_said_to_be_made(
+    window: Window, places: dict[str, str], backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, real = threading.Event(), backend.content
+
+    def content(file_id: str) -> bytes:
+        go_on.wait(10)
+        return real(file_id)
+
+    monkeypatch.setattr(backend, "content", content)
+    window.page.send("Page.navigate", url=window.base + places["comparison"])
+    window.until("document.querySelector('.making')?.innerText === 'The report is being made …'")
+    go_on.set()
+    window.until("document.querySelector('iframe') && !document.querySelector('.making')")
+
+
 def test_what_is_no_report_says_so_within_its_frame(
     window: Window, backend: FakeBackend, tmp_path: Path
 ) -> None:

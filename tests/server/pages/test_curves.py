@@ -75,6 +75,13 @@ def test_how_a_long_job_begins_is_seen(step: int, total: int | None, last: int) 
     assert f'data-last="{last}"' in charts(seen)
 
 
+@pytest.mark.parametrize(("value", "lowest"), [(0.0, "0"), (0.5, "0.46"), (-2.0, "−2.2")])
+def test_one_value_has_an_axis_that_keeps_its_sign(value: float, lowest: str) -> None:
+    figure = drawn(((1, value),))
+    marks = [each.text for each in figure.iter("text") if each.get("class") == "up"]
+    assert marks[0] == lowest
+
+
 def test_many_points_do_not_cover_the_other_curve() -> None:
     for count, style in ((300, "train"), (301, "train dense")):
         figure = drawn(tuple((step, 1.0) for step in range(count)), ((9, 1.0),))

@@ -80,6 +80,9 @@ if (live()) {
   document.addEventListener("visibilitychange", look);
 }
 
+// Until its frame has loaded, a report's page says that it is being made.
+addEventListener("load", () => document.querySelector(".making")?.remove());
+
 // --- names to copy ---------------------------------------------------------------------------
 
 document.addEventListener("click", async (event) => {
