@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 from collections.abc import Callable
@@ -261,3 +262,41 @@ def test_classifiers_have_no_form(built: Callable[[str], Path]) -> None:
     for sampling in (Sampling(response_format=ANY), Sampling(logprobs=True)):
         with pytest.raises(ValueError, match="a classifier chooses its answer"):
             labels.question([{"role": "user", "content": "x"}], sampling)
+
+
+HEAVY: list[dict[str, Any]] = [
+    {"allOf": [{"type": "string", "pattern": f".*a{i}.*"} for i in range(20)]},
+    {
+        "$defs": {f"d{i}": {"$ref": f"#/$defs/d{i + 1}", "pattern": f".*a{i}"} for i in range(20)}
+        | {"d20": {"type": "string"}},
+        "$ref": "#/$defs/d0",
+    },
+    {"type": "integer", "multipleOf": 4294967291},
+    {"type": "number", "multipleOf": 1234.56789},
+    {"type": "number", "multipleOf": 1e300},
+    {"allOf": [{"type": "integer", "multipleOf": n} for n in (9973, 9967)]},
+]
+
+
+@pytest.mark.parametrize("schema", HEAVY)
+def test_a_schema_that_takes_for_ever_to_read_is_refused(
+    engine: Engine, schema: dict[str, Any]
+) -> None:
+    faulthandler.dump_traceback_later(60, exit=True)  # what reads it heeds no signal
+    try:
+        with pytest.raises(ValueError, match=r"patterns|multipleOf"):
+            asking(form(schema)).question(engine)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {f"a{i}": {"type": "string", "pattern": "^a+$"} for i in range(20)}},
+        {"allOf": [{"type": "integer", "multipleOf": n} for n in (60, 7)]},
+        {"properties": {"a": {"multipleOf": 0.0001}, "b": {"multipleOf": 1_000_000}}},
+    ],
+)
+def test_a_schema_that_is_long_but_light_is_read(engine: Engine, schema: dict[str, Any]) -> None:
+    assert asking(form(schema)).question(engine).guide
