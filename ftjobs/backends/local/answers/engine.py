@@ -25,14 +25,14 @@ from ftjobs.backends.local.answers.guide import Guide
 from ftjobs.backends.local.answers.mixing import Mixer, mix
 from ftjobs.backends.local.answers.rows import layers_of
 from ftjobs.backends.local.answers.vocabulary import Vocabulary
-from ftjobs.backends.local.answers.writer import Step, Writer, at_once, in_steps
+from ftjobs.backends.local.answers.writer import Step, Writer, at_once, in_steps, written_text
 from ftjobs.backends.local.checkpoints import verify
 from ftjobs.backends.local.families import context_length, vocabulary
 from ftjobs.backends.local.heads import family_of
 from ftjobs.backends.local.models import load_model, load_tokenizer, quietly, stop_ids
 from ftjobs.backends.local.training.pairs import renderer_for
 from ftjobs.backends.local.training.render import Renderer
-from ftjobs.errors import ModelError
+from ftjobs.errors import InvalidRequestError, ModelError
 from ftjobs.schema import Delta, Sampling, Usage
 
 MAX_ADAPTERS = 8
@@ -86,7 +86,7 @@ class Question:
     def _has_stop_text(self, tokens: Sequence[int]) -> bool:
         if not self.sampling.stop:
             return False
-        text = str(self.renderer.tokenizer.decode(tokens, skip_special_tokens=True))
+        text = written_text(self.renderer.tokenizer, tokens)
         return any(stop in text for stop in self.sampling.stop)
 
     def usage(self, writers: Sequence[Writer]) -> Usage:
@@ -121,15 +121,19 @@ class Engine:
         """A request, checked and rendered.
 
         Raises:
-            ValueError: the prompt cannot be rendered, or leaves no room for an answer; or there
-                is no answer of the form that is asked for.
+            InvalidRequestError: the prompt leaves no room for an answer.
+            ValueError: the prompt cannot be rendered, or there is no answer of the form that is
+                asked for.
         """
         renderer = self.renderer(adapter)
         prompt = renderer.prompt(messages, list(tools) or None)
         room = self.context_length - len(prompt)
         if room < 1:
-            raise ValueError(
-                f"the prompt has {len(prompt):,} tokens and the model takes {self.context_length:,}"
+            raise InvalidRequestError(
+                f"the prompt has {len(prompt):,} tokens and the model takes "
+                f"{self.context_length:,}",
+                code="context_length_exceeded",
+                param="messages",
             )
         limit = min(room, sampling.max_tokens or room)
         return self._asked(renderer, prompt, limit, sampling, adapter)

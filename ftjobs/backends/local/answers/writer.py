@@ -15,6 +15,14 @@ Step = Sequence[tuple[int, Scored | None]]
 """The next token of each of some answers, with what it scored where that is asked for."""
 
 
+def written_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of an answer's tokens.
+
+    As in training, nothing is cleaned up: a space that goes later would have been sent already.
+    """
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
 @dataclass
 class Writer:
     """Turns the tokens of one answer into text, holding back what may yet change.
@@ -55,8 +63,10 @@ class Writer:
         if found:
             yield from self.finish("stop", end=min(found))
             return
+        if self.whole:
+            return
         safe = len(text) - self._undecided(text)
-        if safe > self.sent and not self.whole:
+        if safe > self.sent:
             content = text[self.sent : safe]
             yield Delta(index=self.index, content=content, logprobs=self._logprobs(safe))
             self.sent = safe
@@ -85,12 +95,14 @@ class Writer:
         return {**one(scored.token, scored.logprob), "top_logprobs": top}
 
     def _text(self) -> str:
-        return str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
+        return written_text(self.tokenizer, self.ids)
 
     def _undecided(self, text: str) -> int:
-        """How many characters at the end may yet change."""
+        """How many characters at the end may yet change; what is sent was looked at before."""
         whole = text.rstrip("\ufffd")
-        longest = min(len(whole), max((len(stop) for stop in self.stop_texts), default=0) - 1)
+        longest = min(
+            len(whole) - self.sent, max((len(stop) for stop in self.stop_texts), default=0) - 1
+        )
         for size in range(longest, 0, -1):
             if any(stop.startswith(whole[-size:]) for stop in self.stop_texts):
                 return len(text) - len(whole) + size

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from ftjobs.backends.local import models
 from ftjobs.backends.local.answers.engine import Engine
@@ -135,3 +138,16 @@ def test_the_stop_token_ends_the_answer_and_is_not_part_of_it(tokenizer: Any) ->
     assert deltas[-1].finish_reason == "stop"
     assert writer.finished
     assert "<|" not in "".join(delta.content for delta in deltas)
+
+
+def test_a_tokenizer_that_would_clean_spaces_up_says_what_was_trained() -> None:
+    # Only those that are no BPE do: T5's, for one.
+    pieces = [("<unk>", 0.0), ("▁it", -1.0), ("▁'", -1.0), ("s", -1.0), ("▁.", -1.0)]
+    unigram = Tokenizer(tokenizers.models.Unigram(pieces, 0))
+    unigram.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    unigram.decoder = tokenizers.decoders.Metaspace()
+    cleaning = PreTrainedTokenizerFast(
+        tokenizer_object=unigram, unk_token="<unk>", clean_up_tokenization_spaces=True
+    )
+    deltas = run(Writer(0, cleaning, frozenset(), ()), "it 's .")
+    assert "".join(delta.content for delta in deltas) == "it 's ."
