@@ -23,6 +23,7 @@ __all__ = [
     "as_json",
     "closing_of",
     "event",
+    "is_empty",
     "token_logprobs",
     "told",
     "usage_body",
@@ -92,6 +93,8 @@ def told(
 ) -> Iterator[Delta]:
     """The pieces with their calls of tools; the end of each of the `n` answers comes alone.
 
+    For each piece that is held back there is an empty one.
+
     Args:
         deltas: closed when this is.
         n: how many answers there are.
@@ -108,6 +111,11 @@ def told(
                 yield from parts[delta.index].told(delta)
     if not all(part.ended for part in parts):
         raise ServiceError("the answer was cut before its end")
+
+
+def is_empty(delta: Delta) -> bool:
+    """Whether a piece says nothing."""
+    return not (delta.content or delta.logprobs or delta.tool_calls or delta.finish_reason)
 
 
 def closing_of(pieces: Iterator[Any]) -> AbstractContextManager[Any]:
@@ -132,6 +140,8 @@ class _Part:
             self._called = 1 + max(int(call.get("index") or 0) for call in delta.tool_calls)
         if content or delta.tool_calls or (self._logprobs and not self._reader):
             yield self._piece(delta.index, content, delta.tool_calls)
+        elif not delta.finish_reason:
+            yield Delta(index=delta.index)  # where an answer that is held back can be left
         if delta.finish_reason:
             yield from self._end(delta)
 

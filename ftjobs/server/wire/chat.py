@@ -80,7 +80,7 @@ def _form(wanted: list[Function]) -> dict[str, Any]:
 
     (As vLLM has it: a model is made to call by what it may write.)
     """
-    schemas = [function.parameters or {"type": "object"} for function in wanted]
+    schemas = [_arguments(function) for function in wanted]
     schema = schemas[0]
     if len(wanted) > 1:
         calls = [
@@ -98,6 +98,20 @@ def _form(wanted: list[Function]) -> dict[str, Any]:
         schema = {"anyOf": calls}
     named = {"name": "call", "schema": schema, "strict": True}
     return {"type": "json_schema", "json_schema": named}
+
+
+def _arguments(function: Function) -> dict[str, Any]:
+    """The schema of a function's arguments: an object's, even where it does not say so.
+
+    Raises:
+        Refusal: 400, it is that of something else.
+    """
+    schema = function.parameters or {}
+    kinds = schema.get("type", "object")
+    if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
+        words = f"the parameters of {function.name} must be a JSON Schema of the type object"
+        raise Refusal(400, words, param="tools", code="invalid_function_parameters")
+    return schema | {"type": "object"}
 
 
 def _moved(schema: Any, root: str) -> Any:

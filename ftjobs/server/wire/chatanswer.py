@@ -14,6 +14,7 @@ from ftjobs.server.wire.answers import (
     as_json,
     closing_of,
     event,
+    is_empty,
     token_logprobs,
     usage_body,
 )
@@ -60,15 +61,19 @@ def events(deltas: Iterator[Delta], body: ChatRequest, head: Head) -> Iterator[b
     """The chunks as server-sent events."""
     base = head.body("chat.completion.chunk")
     usage: dict[str, Any] = {"usage": None} if body.tells_usage else {}
-    used = None
+    used, begun = None, False
 
     def chunk(index: int, delta: Mapping[str, Any], **more: Any) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None} | more
         return event(base | {"choices": [choice]} | usage)
 
     with closing_of(deltas):
-        for number, delta in enumerate(deltas):
-            if not number:
+        for delta in deltas:
+            if is_empty(delta):
+                yield b""
+                continue
+            if not begun:
+                begun = True
                 first = {"role": "assistant", "content": "", "refusal": None}
                 yield b"".join(chunk(index, first) for index in range(body.answers))
             used = delta.usage or used

@@ -25,6 +25,7 @@ from ftjobs.server.wire.answers import (
     as_json,
     closing_of,
     event,
+    is_empty,
     token_logprobs,
     told,
     usage_body,
@@ -155,6 +156,9 @@ def _events(deltas: Iterator[Delta], body: CompletionRequest, head: Head) -> Ite
                 if body.tells_usage and delta.usage:
                     yield event(base | {"choices": [], "usage": usage_body(delta.usage)})
                 continue
+            if is_empty(delta):
+                yield b""
+                continue
             yield event(base | {"choices": [texts[delta.index].piece(delta)]} | usage)
     yield DONE
 
@@ -195,7 +199,7 @@ class _Text:
         return {
             "index": self.index,
             "text": delta.content,
-            "logprobs": found if delta.content else None,
+            "logprobs": found if delta.logprobs else None,
             "finish_reason": _legacy(delta.finish_reason),
         }
 

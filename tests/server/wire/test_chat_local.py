@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -132,6 +133,7 @@ def test_a_prompt_that_is_too_long(served: Served) -> None:
         answer = served.http.post("/chat/completions", json=ask("long " * 500, stream=streamed))
         assert answer.status_code == 400
         assert "tokens" in answer.json()["error"]["message"]
+        assert answer.json()["error"]["code"] == "context_length_exceeded"
         assert str(served.desk.options.models[MODEL]) not in answer.text
 
 
@@ -158,3 +160,33 @@ def test_the_machine_is_free_when_the_client_has_left(served: Served, streamed: 
             wait_until(lambda: served.desk.turns.taken == 1)
     wait_until(lambda: served.desk.turns.taken == 0, seconds=2)
     assert served.http.post("/chat/completions", json=ask()).status_code == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_who_leaves_an_answer_that_is_held_back(served: Served, streamed: bool) -> None:
+    long = {"type": "object", "properties": {"a": {"type": "string", "minLength": 400}}}
+    tool = {"name": "f", "parameters": long | {"required": ["a"], "additionalProperties": False}}
+    body = ask(stream=streamed, max_tokens=400, n=8, tools=[{"type": "function", "function": tool}])
+    with ask_raw(served, body | {"tool_choice": "required"}):
+        wait_until(lambda: served.desk.turns.taken == 1)
+        time.sleep(0.5)
+        assert served.desk.turns.taken == 1
+    wait_until(lambda: served.desk.turns.taken == 0, seconds=2)
+
+
+@pytest.mark.parametrize("schema", [None, {"properties": {"n": {"type": "integer"}}}])
+def test_arguments_are_an_object_even_if_the_schema_does_not_say_so(
+    served: Served, schema: Any
+) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    body = ask(tools=[tool], tool_choice="required", max_tokens=400, temperature=1, seed=5)
+    [choice] = sdk(served).chat.completions.create(**body).choices
+    assert choice.finish_reason == "tool_calls"
+
+
+def test_arguments_that_cannot_be_an_object(served: Served) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "string"}}}
+    body = ask(tools=[tool], tool_choice="required")
+    answer = served.http.post("/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_function_parameters"

@@ -112,3 +112,26 @@ def test_an_answer_that_is_cut_is_an_error(serve: Serve) -> None:
         body = {"model": MODEL, "prompt": "a", "stream": True}
         *_, last = served.http.post("/completions", json=body).text.strip().split("\n\n")
     assert "cut" in json.loads(last.removeprefix("data: "))["error"]["message"]
+
+
+def test_a_stream_says_of_each_token_how_likely_it_was(serve: Serve) -> None:
+    def tokens(_: str) -> Iterator[Delta]:
+        for content in ("a", "", "b"):  # the second one is a part of a character, or special
+            told: Any = {
+                "token": content or "<x>",
+                "logprob": -1.0,
+                "bytes": [],
+                "top_logprobs": [],
+            }
+            yield Delta(content=content, logprobs={"content": [told]})
+        yield Delta(finish_reason="stop")
+
+    body = {"model": MODEL, "prompt": "a", "logprobs": 0, "stream": True}
+    with serve(Script(tokens)) as served:
+        lines = served.http.post("/completions", json=body).text.split("\n\n")[:-2]
+    choices = [json.loads(line.removeprefix("data: "))["choices"][0] for line in lines]
+    assert [t for c in choices if c["logprobs"] for t in c["logprobs"]["tokens"]] == [
+        "a",
+        "<x>",
+        "b",
+    ]
