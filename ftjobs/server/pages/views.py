@@ -72,7 +72,7 @@ def job_row(job: Job, progress: Progress | None, now: float) -> JobRow:
         tuned=job.fine_tuned_model or "",
         created=when(job.created_at),
         finished=when(job.finished_at),
-        age=f"{span(max(0.0, now - job.created_at))} ago",
+        age=f"{_about(max(0.0, now - job.created_at))} ago",
         fraction=_fraction(job, progress),
         step=_step(progress),
         time=_time(job, progress, now),
@@ -97,7 +97,12 @@ def _time(job: Job, progress: Progress | None, now: float) -> str:
         took = None if job.finished_at is None else job.finished_at - job.created_at
         return "" if took is None else f"took {span(max(0, took))}"
     left = None if progress is None else progress.eta(now)
-    return "" if left is None else f"about {span(left)} left"
+    return "" if left is None else f"about {_about(left)} left"
+
+
+def _about(seconds: float) -> str:
+    """A length of time; from ten minutes on, seconds say nothing."""
+    return span(seconds if seconds < 600 else 60 * round(seconds / 60))
 
 
 def facts(job: Job, progress: Progress) -> list[tuple[str, str]]:

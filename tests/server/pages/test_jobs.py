@@ -8,7 +8,8 @@ import pytest
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import UnreachableError
-from ftjobs.schema import JobError
+from ftjobs.schema import Job, JobError
+from ftjobs.server.pages.views import job_row
 from tests.server.conftest import Served
 from tests.server.pages.conftest import HOSTILE, Make, Site
 
@@ -24,6 +25,12 @@ def test_the_list_is_newest_first_and_says_how_far_they_are(site: Site, make: Ma
     assert "second fake-base ● running" in words
     assert "3 of 6" in words
     assert "first fake-base ✓ succeeded" in words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(599, "9 min 59 s"), (1009, "17 min")])
+def test_how_long_ago_it_was_is_said_as_it_matters(seconds: int, words: str) -> None:
+    job = Job(id="j", created_at=0, status="queued", model="m", training_file="f")
+    assert job_row(job, None, seconds).age == f"{words} ago"
 
 
 def test_without_a_job_the_list_says_how_to_get_one(site: Site) -> None:
