@@ -88,6 +88,9 @@ def test_without_a_key_pages_lead_to_the_form_for_one(served: Served) -> None:
         found = served.http.get(root + path)
         if path.startswith("/live/"):
             assert (found.status_code, found.content) == (401, b"")
+        elif path.endswith(".html"):  # in a frame, where no form is to be
+            assert found.status_code == 401
+            assert "this server wants an API key" in found.text
         else:
             assert found.status_code == 303, path
             assert found.headers["location"].startswith("/login")
