@@ -423,7 +423,11 @@ _OTHER_RATES = frozenset({"adadelta", "rmsprop", "sgd"})
 
 
 def _require_one_rate(settings: Hyperparameters) -> None:
-    if settings.given().keys() >= {"learning_rate", "learning_rate_multiplier"}:
+    # A job shows the rate that it took with a multiplier of 1, and may be sent again as it is.
+    if (
+        settings.learning_rate is not None
+        and settings.given().get("learning_rate_multiplier", 1) != 1
+    ):
         raise ConfigError(
             "learning_rate and learning_rate_multiplier contradict each other",
             hint="One replaces the backend's own rate, the other multiplies it: give one of them.",

@@ -87,17 +87,19 @@ class Recipe:
     def reported(self, asked: Hyperparameters) -> dict[str, Any]:
         """What the job shows as its hyperparameters, under the names they were asked by.
 
-        That is all that was asked for, and what always matters.
+        That is all that was asked for, and what always matters; a job of the same hyperparameters
+        is the same job.
         """
         given = asked.given()
+        factor = given.get("learning_rate_multiplier", 1.0)
         own = {"beta": self.beta} if self.method == "dpo" else {}
         return {
             **given,
             **own,
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
-            "learning_rate_multiplier": given.get("learning_rate_multiplier", 1.0),
-            "learning_rate": self.learning_rate,
+            "learning_rate_multiplier": factor,
+            **({"learning_rate": self.learning_rate} if factor == 1 else {}),
             "lora_r": self.lora_r,
             "lora_alpha": self.lora_alpha,
             "lora_dropout": self.lora_dropout,

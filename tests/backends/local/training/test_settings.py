@@ -386,6 +386,21 @@ def test_contradictions_are_refused_before_anything_is_kept(
     assert list(backend.jobs()) == []
 
 
+@pytest.mark.parametrize("asked", [{}, {"learning_rate": 2e-3}, {"learning_rate_multiplier": 2.0}])
+def test_what_a_job_shows_can_be_asked_for_again(
+    backend: LocalBackend, tiny_model: Path, dataset: Path, asked: dict[str, Any]
+) -> None:
+    first, _ = finish(backend, submit(backend, tiny_model, dataset, n_epochs=1, **asked))
+    shown = {**first.hyperparameters}
+    again, _ = finish(backend, submit(backend, tiny_model, dataset, **shown))
+    assert again.hyperparameters == shown
+    assert losses(backend, again) == losses(backend, first)
+
+
+def losses(backend: LocalBackend, job: Job) -> list[object]:
+    return [event.data["train_loss"] for event in backend.events(job.id) if event.metrics]
+
+
 def test_without_bitsandbytes_its_optimiser_is_refused(
     backend: LocalBackend, tiny_model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
