@@ -96,9 +96,11 @@ def translation(error: Exception, name: str, *secrets: str) -> BackendError:
     if QUOTA_CODES & {code, word}:
         kind = QuotaError
     text = f"{error} ({error.__cause__})" if error.__cause__ else str(error)
+    is_distrusted = "CERTIFICATE_VERIFY_FAILED" in text  # which no second try mends
     return kind(
         f"{name}: {_line(text, secrets) or 'no words'}",
-        hint=_hint(kind, None, name),
+        hint=_DISTRUSTED if is_distrusted else _hint(kind, None, name),
+        should_retry=False if is_distrusted else None,
         code=code,
         param=param,
         acted=False if _was_unsent(error, kind) else None,
@@ -152,11 +154,16 @@ def _hidden(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+_DISTRUSTED = "If the certificate is your own, name the file of its issuer: SSL_CERT_FILE=ca.pem"
+
+
 def _hint(kind: type[BackendError], status: int | None, name: str) -> str:
     if kind is AuthError:
         return f"Check the key for {name} and what it may do."
     if status is not None and 300 <= status < 400:
         return "It redirects to another place: use that place's address as the base URL."
+    if kind is NotFoundError and name.startswith("http") and "/v" not in name:
+        return f"Many services have their API under a path: try {name.rstrip('/')}/v1"
     if kind is UnreachableError:
         return f"Check the address of {name}, and the network."
     return ""

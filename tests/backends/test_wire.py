@@ -265,6 +265,13 @@ def test_no_connection_is_unreachable() -> None:
             list(backend.models())
 
 
+def test_a_base_url_without_a_path_is_told_of_the_usual_one() -> None:
+    told = refusal(404, {}, {"detail": "Not Found"}, "http://127.0.0.1:8000")
+    assert "http://127.0.0.1:8000/v1" in told.hint
+    for name in ("http://127.0.0.1:8000/v1", "openai"):
+        assert refusal(404, {}, {"detail": "Not Found"}, name).hint == ""
+
+
 ACTED: list[tuple[dict[str, Any], bool | None]] = [
     ({"status": 400}, False),
     ({"status": 401}, False),
