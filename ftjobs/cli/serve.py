@@ -80,7 +80,11 @@ def command(
     database = Database(app.settings.home)
     try:
         desk = Desk(app.client.backend, options, database)
-        serve(desk, started=lambda url: _introduce(desk, url))
+        serve(
+            desk,
+            started=lambda url: _introduce(desk, url),
+            ending=lambda: say(f"Ending. Answers under way have {options.shutdown:g} s."),
+        )
     finally:
         database.close()
 

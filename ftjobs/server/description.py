@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -18,7 +19,8 @@ router = APIRouter(include_in_schema=False)
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;"
-    "padding:.2rem .8rem .2rem 0}code{font-size:.9em}:root{color-scheme:light dark}"
+    "padding:.2rem .8rem .2rem 0;overflow-wrap:anywhere}td:first-child{min-width:7rem}"
+    "h3{overflow-wrap:anywhere}code{font-size:.9em}:root{color-scheme:light dark}"
 )
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
@@ -48,7 +50,7 @@ def _page(spec: Mapping[str, Any]) -> Iterator[str]:
             tag = operation.get("tags", ["other"])[0]
             yield f"<h2>{escape(tag)}</h2>"
         yield f"<h3><code>{method.upper()} {escape(path)}</code></h3>"
-        yield f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>"
+        yield f"<p>{_prose(operation.get('description') or operation.get('summary', ''))}</p>"
         yield from _table(operation, spec)
 
 
@@ -59,16 +61,44 @@ def _operations(spec: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, An
 
 
 def _table(operation: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
-    rows = [(each["name"], f"in {each['in']}", each) for each in operation.get("parameters", ())]
-    for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+    rows = [
+        (each["name"], f"{each['in']}, ", each.get("required", False), each.get("schema", {}), each)
+        for each in operation.get("parameters", ())
+    ]
+    for body in operation.get("requestBody", {}).get("content", {}).values():
         schema = _resolved(body.get("schema", {}), spec)
-        rows += [(name, kind, each) for name, each in schema.get("properties", {}).items()]
+        required = schema.get("required", ())
+        rows += [
+            (name, "", name in required, each, each)
+            for name, each in schema.get("properties", {}).items()
+        ]
     if rows:
         yield "<table>"
-        for name, place, each in rows:
-            text = each.get("description") or each.get("schema", {}).get("description", "")
-            yield (f"<tr><td><code>{escape(name)}</code><td>{escape(place)}<td>{escape(text)}")
+        for name, place, must, schema, told in rows:
+            kind = f"{place}{_kind(schema, spec)}{', required' if must else ''}"
+            text = told.get("description") or schema.get("description", "")
+            yield f"<tr><td><code>{escape(name)}</code><td>{escape(kind)}<td>{_prose(text)}"
         yield "</table>"
+
+
+def _kind(schema: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """What a value is, in a few words."""
+    schema = _resolved(schema, spec)
+    if "const" in schema or "enum" in schema:
+        return " or ".join(json.dumps(each) for each in schema.get("enum", [schema.get("const")]))
+    if ways := schema.get("anyOf") or schema.get("oneOf"):
+        kinds = dict.fromkeys(_kind(each, spec) for each in ways if each.get("type") != "null")
+        return " or ".join(kinds)
+    kind = str(schema.get("type", "any"))
+    if kind == "null":
+        return "refused"
+    return f"array of {_kind(schema.get('items', {}), spec)}" if kind == "array" else kind
+
+
+def _prose(text: str) -> str:
+    """What stands between backticks is code."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{each}</code>" if odd % 2 else each for odd, each in enumerate(parts))
 
 
 def _resolved(schema: Mapping[str, Any], spec: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -42,8 +42,16 @@ STUCK = 5.0
 """Seconds for what is left when all answers have been ended; then the process ends all the same."""
 
 
-def serve(desk: Desk, *, started: Callable[[str], None] = lambda _url: None) -> None:
-    """Serve until SIGINT or SIGTERM; `started` is told the URL, once it answers and heeds signals.
+def serve(
+    desk: Desk,
+    *,
+    started: Callable[[str], None] = lambda _url: None,
+    ending: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    `started` is told the URL, once it answers and heeds signals; `ending` is called when it begins
+    to end.
 
     Raises:
         ConfigError: nobody may or can listen at this address, or the certificate cannot be used.
@@ -53,7 +61,7 @@ def serve(desk: Desk, *, started: Callable[[str], None] = lambda _url: None) -> 
         server, sock = _prepared(desk)
         address = url(desk.options, sock)
         note(address)
-        server.serves = partial(started, address)
+        server.serves, server.ends = partial(started, address), ending
         before = set(threading.enumerate())
         try:
             server.run(sockets=[sock])
@@ -82,9 +90,11 @@ def serving(desk: Desk) -> Iterator[str]:
 
 
 def url(options: Options, sock: socket.socket) -> str:
-    """Where clients find the server."""
+    """Where clients find the server: by its first name, if it has one."""
     scheme = "https" if options.tls_cert else "http"
     host = f"[{options.host}]" if ":" in options.host else options.host
+    if options.host in ("0.0.0.0", "::"):  # noqa: S104 - no client can call it so
+        host = next(iter(options.allowed_hosts), "localhost")
     return f"{scheme}://{host}:{sock.getsockname()[1]}"
 
 
@@ -223,6 +233,7 @@ class _Server(uvicorn.Server):
         self._door, self._seconds = door, config.options.shutdown
         self._patience = config.options.patience
         self.serves: Callable[[], None] = lambda: None
+        self.ends: Callable[[], None] = lambda: None
         # A thread that hangs in a model or a service would keep the process for ever.  All that
         # was acknowledged is on the disk.
         self.last = threading.Timer(self._seconds + LINGER + STUCK, os._exit, (1,))
@@ -252,6 +263,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Wait for the answers under way, and cut those that take too long."""
+        self.ends()
         cut = asyncio.create_task(self._cut())
         try:
             await super().shutdown(sockets)

@@ -11,14 +11,17 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from ftjobs.errors import ConfigError
-from ftjobs.server.running import serving
+from ftjobs.backends.profiles import ANY_URL
+from ftjobs.backends.wire import WireBackend
+from ftjobs.errors import ConfigError, UnreachableError
+from ftjobs.server.options import Options
+from ftjobs.server.running import serving, url
 from tests.server.conftest import Serve, Served
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -99,6 +102,8 @@ def test_answers_under_way_end_well_and_so_does_the_program(running: Start, numb
         server.end(number)
         assert [line for line in lines if line][-1] == "data: [DONE]"
     assert server.process.wait(20) == 0
+    assert server.process.stderr is not None
+    assert "Ending. Answers under way have 20 s." in server.process.stderr.read()
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(server.url, trust_env=False)
 
@@ -178,6 +183,22 @@ def test_others_reach_no_server_without_keys(serve: Serve) -> None:
         assert served.http.get("/models").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("host", "names", "found"),
+    [
+        ("127.0.0.1", (), "http://127.0.0.1:"),
+        ("127.0.0.1", ("gpu.example.com",), "http://127.0.0.1:"),
+        ("0.0.0.0", (), "http://localhost:"),
+        ("::", ("gpu.example.com", "b.example.com"), "http://gpu.example.com:"),
+        ("::1", (), "http://[::1]:"),
+    ],
+)
+def test_a_server_says_where_clients_find_it(host: str, names: tuple[str, ...], found: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        where = url(Options(host=host, allowed_hosts=names), sock)
+    assert where.startswith(found)
+
+
 def test_an_address_that_cannot_be_had_is_said(serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -228,6 +249,22 @@ def test_a_handshake_that_does_not_come_closes_the_connection(
         port = int(served.url.rsplit(":", 1)[1].split("/")[0])
         with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
             assert sock.recv(1) == b""
+
+
+def test_a_client_that_distrusts_the_certificate_says_so_at_once(
+    serve: Serve, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    with serve(tls_cert=cert, tls_key=key) as served:
+        port = served.http.base_url.port
+        place = ANY_URL.at(f"https://localhost:{port}/v1")
+        with (
+            closing(WireBackend("served", place, "none")) as backend,
+            pytest.raises(UnreachableError, match="certificate verify failed") as caught,
+        ):
+            list(backend.models())
+    assert caught.value.should_retry is False
+    assert "SSL_CERT_FILE" in caught.value.hint
 
 
 def test_a_certificate_that_cannot_be_used_is_said(

@@ -254,6 +254,15 @@ def test_the_description_names_what_is_served_and_loads_nothing(served: Served) 
     page = root(served, "/docs").text
     spec = root(served, "/openapi.json").json()
     assert "/v1/models/{model}" in page
+    for name, kind in {
+        "model": "string, required",
+        "n": "integer",
+        "stop": "string or array of string",
+        "audio": "refused",
+        "limit": "query, integer",
+    }.items():
+        assert f"<tr><td><code>{name}</code><td>{kind}<td>" in page
+    assert "(<code>stream</code>)" in page
     assert "<script" not in page
     assert "http" not in page.replace("HTTP", "")
     assert spec["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
