@@ -250,4 +250,5 @@ def _steered(job: Job, *, as_json: bool) -> None:
     if as_json:
         emit(job)
     else:
-        say(clean_line(f"Job {job.id} is {job.status}."))
+        verb = "has" if job.status in ("succeeded", "failed") else "is"
+        say(clean_line(f"Job {job.id} {verb} {job.status}."))
