@@ -178,12 +178,18 @@ class Store:
         return Path(name), digest.hexdigest(), done
 
     def sweep(self) -> None:
-        """Remove copies that never became files: whoever made them was killed."""
+        """Remove bytes of no file: whoever copied them in, or deleted it, was killed."""
+        folder = self.home / "files"
         with _translated(self.home):
-            for path in (self.home / "files").glob(f"{_COPY}*"):
+            for path in folder.glob(f"{_COPY}*"):
                 with contextlib.suppress(FileNotFoundError):  # it became one just now
                     if path.stat().st_mtime < time.time() - _ABANDONED:
                         path.unlink()
+        with self._transaction() as db:  # so that none is between its bytes and its row
+            known = {row["id"] for row in db.execute("SELECT id FROM files")}
+            for path in folder.glob("file-*"):
+                if path.name not in known:
+                    path.unlink()
 
     def file_path(self, file_id: str) -> Path:
         """Where a file's bytes are.  Only for ids that the store itself has given out."""
@@ -214,7 +220,11 @@ class Store:
                         hint=f"Cancel it first: ftjobs jobs cancel {row['id']}",
                     )
             db.execute("DELETE FROM files WHERE id = ?", (file_id,))
-            self.file_path(file_id).unlink(missing_ok=True)
+        # Only now: were the row to stay, it would be of a file without bytes.  In a transaction,
+        # since the same file may be coming again.
+        with self._transaction() as db:
+            if not db.execute("SELECT 1 FROM files WHERE id = ?", (file_id,)).fetchone():
+                self.file_path(file_id).unlink(missing_ok=True)
 
     # --- jobs, as their owner sees them ------------------------------------------------------
 

@@ -54,5 +54,35 @@ def test_what_is_not_the_jobs_is_not_rewound(tmp_path: Path) -> None:
         next(store.rewind("ftjob-none"))
 
 
+class _Dies(BaseException):
+    """Stands for a kill."""
+
+
+def test_a_file_whose_deletion_was_cut_off_is_there_whole_or_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text("{}\n")
+    store = Store(tmp_path / "home")
+    file = store.add_file(source, purpose="fine-tune")
+
+    def dies(*_: object, **__: object) -> None:
+        raise _Dies
+
+    with monkeypatch.context() as patch, pytest.raises(_Dies):
+        patch.setattr(Path, "unlink", dies)
+        store.delete_file(file.id)
+    assert list(store.files()) == []
+    assert store.file_path(file.id).exists()  # until somebody looks
+    again = store.add_file(source, purpose="fine-tune")
+    store.sweep()
+    assert store.file_path(again.id).read_text() == "{}\n"
+    with monkeypatch.context() as patch, pytest.raises(_Dies):
+        patch.setattr(Path, "unlink", dies)
+        store.delete_file(file.id)
+    store.sweep()
+    assert not store.file_path(file.id).exists()
+
+
 def test_the_local_backend_rewinds() -> None:
     assert issubclass(LocalBackend, Rewinds)
