@@ -1,7 +1,4 @@
-"""A server under load that is killed again and again, and what must be true afterwards.
-
-    python -m tests.server.safety.storm KILLS
-"""
+"""A server under load that is killed again and again, and what must be true afterwards: `make storm`."""
 
 from __future__ import annotations
 
