@@ -71,17 +71,17 @@ class Database:
             self._db.commit()
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a query finds."""
+        """What a query finds.  StoreError on failure."""
         with self._lock, translated(self.path, if_damaged=_DAMAGED):
             return self._db.execute(sql, values).fetchall()
 
     def committed(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a query finds in what was committed; it waits for no transaction."""
+        """What a query finds in what was committed; it waits for no transaction.  StoreError."""
         with self._reading, translated(self.path, if_damaged=_DAMAGED):
             return self._reader.execute(sql, values).fetchall()
 
     def write(self, sql: str, *values: Any) -> int:
-        """Run one statement in a transaction; how many rows it changed."""
+        """Run one statement in a transaction; how many rows it changed.  StoreError on failure."""
         with self.transaction() as db:
             return db.execute(sql, values).rowcount
 

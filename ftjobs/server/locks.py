@@ -7,7 +7,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Counts", "Locks"]
+__all__ = ["Counts", "Crowded", "Locks"]
+
+
+class Crowded(Exception):  # noqa: N818 - a state, which its callers have words for
+    """Too many use or want a lock."""
 
 
 class Locks:
@@ -18,10 +22,16 @@ class Locks:
         self._used: dict[Hashable, _Named] = {}
 
     @contextmanager
-    def held(self, name: Hashable) -> Iterator[None]:
-        """Alone with this name."""
+    def held(self, name: Hashable, *, most: int | None = None) -> Iterator[None]:
+        """Alone with this name.
+
+        Raises:
+            Crowded: `most` have it or wait for it.
+        """
         with self._lock:
             named = self._used.setdefault(name, _Named())
+            if most is not None and named.users >= most:
+                raise Crowded
             named.users += 1
         try:
             with named.lock:

@@ -3,7 +3,7 @@
 Before anything is done, the key and a hash of the request are on disk; afterwards its answer is.
 Whoever sends it again gets this answer, for `KEPT` seconds and over restarts.  Where nobody knows
 what came of it, because the server died or a service behind it gave no answer, `recover` looks for
-what was done.  Requests of one key that come at the same time wait for the first.
+what was done.  Requests of one key that come at the same time wait for the first, `WAITING` of them.
 (Practice of Stripe; draft-ietf-httpapi-idempotency-key-header.)
 """
 
@@ -14,7 +14,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ftjobs.errors import (
@@ -25,7 +26,7 @@ from ftjobs.errors import (
     UnreachableError,
 )
 from ftjobs.server.database import Database
-from ftjobs.server.locks import Locks
+from ftjobs.server.locks import Crowded, Locks
 from ftjobs.server.refusals import Refusal
 
 __all__ = ["KEPT", "Once", "digest_of", "may_have_acted"]
@@ -33,6 +34,9 @@ __all__ = ["KEPT", "Once", "digest_of", "may_have_acted"]
 KEPT = 7 * 24 * 3600
 """Seconds for which answers are kept."""
 LONGEST_KEY = 255
+WAITING = 4
+"""Requests that may wait for another of their key: each of them keeps a thread."""
+_AGAIN = 2.0  # seconds
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -87,32 +91,65 @@ class Once:
             recover: finds the answer of what was done under a token; None if nothing was.
 
         Raises:
-            Refusal: the key cannot be one, or was used for another request.
+            Refusal: 400, the key cannot be one, or was used for another request; 429, too many
+                wait for the first of this key.
+            StoreError: it cannot be noted: nothing was done, or it is looked for when it is sent
+                again.
         """
         if key is None and recover is None:
             return act("")  # nobody can ask for it again, and nothing is to be found
-        own = _checked(key) if key is not None else f"-{secrets.token_hex(16)}"
-        with self._locks.held((project, own)):
-            token, is_new, answer = self._begin(project, own, digest)
+        if key is None:
+            return self._run_unknown(project, digest, act)
+        with self._alone(project, _checked(key)):
+            token, is_new, answer = self._begin(project, key, digest)
             if answer is not None:
                 return answer
             if not is_new and recover is not None:
                 answer = recover(token)
             if answer is None:
-                answer = self._act(project, own, token, act)
-            self._end(project, own, answer if key is not None else None)
+                answer = self._act(project, key, token, act)
+            self._end(project, key, answer)
             return answer
 
+    def _run_unknown(self, project: str, digest: str, act: Act) -> Answer:
+        own = f"-{secrets.token_hex(16)}"
+        with self._locks.held((project, own)):
+            token, _, _ = self._begin(project, own, digest)
+            answer = self._act(project, own, token, act)
+            # It is done: told that it failed, the client would do it twice.  `settle` removes it.
+            with suppress(StoreError):
+                self._end(project, own, None)
+            return answer
+
+    @contextmanager
+    def _alone(self, project: str, key: str) -> Iterator[None]:
+        try:
+            with self._locks.held((project, key), most=1 + WAITING):
+                yield
+        except Crowded:
+            raise Refusal(429, "too many requests wait for the first of this Idempotency-Key",
+                          code="idempotency_key_busy", retry_after=_AGAIN) from None  # fmt: skip
+
+    def knows(self, project: str, key: str | None) -> bool:
+        """Whether a request under this key has its answer already.  StoreError."""
+        sql = "SELECT 1 FROM requests WHERE project=? AND key=? AND answer IS NOT NULL"
+        return key is not None and bool(self._database.rows(sql, project, key))
+
     def settle(self, recover: Callable[[str, str, str], Answer | None]) -> None:
-        """Learn what came of the requests that an earlier server left without an answer.
+        """Learn what came of the requests that were left without an answer.
+
+        Those that are under way are left alone.
 
         Args:
-            recover: of (project, action, token), as in `run`.  Where it raises BackendError, the
+            recover: of (project, action, token), as in `run`.  Where it raises an FtjobsError, the
                 request is left as it is.
+
+        Raises:
+            StoreError: it cannot be noted.
         """
         sql = "SELECT project, key, digest, token FROM requests WHERE answer IS NULL"
         for project, key, digest, token in self._database.rows(sql):
-            with self._locks.held((project, key)):
+            with suppress(Crowded), self._locks.held((project, key), most=1):
                 if self._database.rows(f"{sql} AND project=? AND key=?", project, key):
                     self._settle(project, key, digest.partition(":")[0], token, recover)
 

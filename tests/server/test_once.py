@@ -12,7 +12,7 @@ import pytest
 
 from ftjobs.errors import DeadlineError, InvalidRequestError, StoreError
 from ftjobs.server.database import Database
-from ftjobs.server.once import KEPT, Once, digest_of
+from ftjobs.server.once import KEPT, WAITING, Once, digest_of
 from ftjobs.server.refusals import Refusal
 from tests.server.conftest import Served
 from tests.server.wire.data import create, send, sent
@@ -178,23 +178,77 @@ def test_what_cannot_be_settled_stays(once: Once, database: Database) -> None:
     assert len(database.rows("SELECT * FROM requests WHERE answer IS NULL")) == 1
 
 
+def test_what_is_under_way_is_left_alone(once: Once, database: Database) -> None:
+    looks: list[str] = []
+
+    def settle() -> dict[str, Any]:
+        done = threading.Thread(target=once.settle, args=(lambda *_: looks.append("looked"),))
+        done.start()
+        done.join(5)
+        assert not done.is_alive()  # it waits for nobody
+        return {"done": True}
+
+    assert once.run("p", "k", "d", lambda _: settle()) == {"done": True}
+    assert once.run("p", None, "d", lambda _: settle(), recover=lambda _: None) == {"done": True}
+    assert looks == []
+    assert database.rows("SELECT key, answer FROM requests") == [("k", '{"done": true}')]
+
+
+def test_what_was_done_without_a_key_is_no_failure_of_the_disk(
+    once: Once, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is told of a failure sends it again, and then it is done twice."""
+    write, (done, act) = database.write, counting()
+
+    def full(sql: str, *values: Any) -> int:
+        if sql.startswith("DELETE"):
+            raise StoreError("the disk is full")
+        return write(sql, *values)
+
+    monkeypatch.setattr(database, "write", full)
+    assert once.run("p", None, "d", act, recover=lambda _: None) == {"number": 1}
+    monkeypatch.undo()
+    once.settle(lambda *found: {"found": found})
+    assert database.rows("SELECT * FROM requests") == []
+    assert len(done) == 1
+
+
+def test_an_answer_is_known(once: Once) -> None:
+    _, act = counting()
+    once.run("p", "k", "d", act)
+    _, fail = counting(DeadlineError("late"))
+    with pytest.raises(DeadlineError):
+        once.run("p", "l", "d", fail)
+    asked = [("p", "k"), ("p", "l"), ("q", "k"), ("p", None)]
+    assert [once.knows(*each) for each in asked] == [True, False, False, False]
+
+
 def test_fifty_at_once_are_one(once: Once) -> None:
-    entered, together = threading.Event(), threading.Barrier(50)
+    full, together = threading.Event(), threading.Barrier(50)
     calls: list[int] = []
     answers: list[dict[str, Any]] = []
+    refused: list[Refusal] = []
 
     def act(_token: str) -> dict[str, Any]:
         calls.append(1)
-        entered.wait(0.2)  # the others come while this is under way
+        assert full.wait(30)  # the others come while this is under way
         return {"number": len(calls)}
 
     def ask() -> None:
         together.wait()
-        answers.append(once.run("p", "k", "d", act))
+        try:
+            answers.append(once.run("p", "k", "d", act))
+        except Refusal as error:  # each that waits keeps a thread of the server
+            refused.append(error)
+            if len(refused) == 49 - WAITING:
+                full.set()
 
     _all(ask, 50)
-    assert answers == [{"number": 1}] * 50
+    assert answers == [{"number": 1}] * (1 + WAITING)
     assert calls == [1]
+    assert {(each.status, each.should_retry) for each in refused} == {(429, None)}
+    assert all(each.retry_after for each in refused)
+    assert once.run("p", "k", "d", act) == {"number": 1}
 
 
 def _all(act: Callable[[], None], count: int) -> None:
