@@ -33,7 +33,8 @@ class Words:
         instead = {**self._names, **resolved, str(home): "…", str(home.resolve()): "…"}
         longest = sorted((each for each in instead if "/" in each or "\\" in each), key=len)
         self._instead = instead
-        self._paths = re.compile("|".join(re.escape(each) for each in reversed(longest)))
+        paths = "|".join(re.escape(each) for each in reversed(longest))
+        self._paths = re.compile(rf"(?<!\w)(?:{paths})(?![\w~+@-]|\.\w)")  # whole folders
 
     def model(self, name: str) -> str:
         """A base model as clients know it."""
