@@ -46,14 +46,12 @@ class Audit:
                 self._fails = False
 
     def _append(self, line: bytes) -> None:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size and size + len(line) > self._largest:
+            self._rotate()
+            size = 0
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            size = os.fstat(handle).st_size
-            if size and size + len(line) > self._largest:
-                self._rotate()
-                os.close(handle)
-                handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                size = 0
             if os.write(handle, line) < len(line):
                 os.ftruncate(handle, size)  # the next line would go on with half of this one
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

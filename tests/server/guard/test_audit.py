@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,3 +64,28 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     audit.write({"n": 3})
     assert lines(path) == [1, 3]
+
+
+def test_a_rotation_that_ends_without_a_file_closes_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = Audit(tmp_path / "audit.log", largest=10)
+    audit.write({"n": 1})
+    closed: list[int] = []
+
+    def close(handle: int, real: Any = os.close) -> None:
+        closed.append(handle)
+        real(handle)
+
+    def full(*given: Any, real: Any = os.open) -> int:
+        if (tmp_path / "audit.log.1").exists():
+            raise OSError(24, "Too many open files")
+        return int(real(*given))
+
+    monkeypatch.setattr(os, "close", close)
+    monkeypatch.setattr(os, "open", full)
+    audit.write({"n": 2})  # the handle's number may be a connection's by the second time
+    assert len(closed) == len(set(closed))
+    monkeypatch.undo()
+    audit.write({"n": 3})
+    assert lines(tmp_path / "audit.log") == [3]
