@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ftjobs.backends.base import Backend, Hosted
-from ftjobs.errors import FtjobsError
+from ftjobs.server.rounds import repeated
 
 __all__ = ["watched_over"]
-
-log = logging.getLogger("ftjobs.server")
 
 EVERY = 30.0
 """Seconds from one look to the next."""
@@ -25,23 +21,11 @@ def watched_over(backend: Backend, *, every: float = EVERY) -> Iterator[None]:
     if isinstance(backend, Hosted):
         yield
         return
-    stop = threading.Event()
-    thread = threading.Thread(target=_watch, args=(backend, stop, every), daemon=True)
-    thread.start()
-    try:
+
+    def look() -> None:
+        job = next((each for each in backend.jobs() if each.status in _WORKED_ON), None)
+        if job is not None:
+            backend.retrieve(job.id)  # a job whose worker has died gets another one
+
+    with repeated(look, every=every, name="looking after jobs"):
         yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _watch(backend: Backend, stop: threading.Event, every: float) -> None:
-    while True:
-        try:
-            job = next((each for each in backend.jobs() if each.status in _WORKED_ON), None)
-            if job is not None:
-                backend.retrieve(job.id)  # a job whose worker has died gets another one
-        except FtjobsError as error:
-            log.warning("jobs cannot be looked after: %s", error.message)
-        if stop.wait(every):
-            return
