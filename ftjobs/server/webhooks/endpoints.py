@@ -7,13 +7,13 @@ To sign, the server needs a secret as it is, so it cannot be hashed like an API 
 from __future__ import annotations
 
 import base64
-import ipaddress
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from ftjobs.backends.profiles import is_loopback
 from ftjobs.errors import ConfigError, NotFoundError
 from ftjobs.schema import ENDED
 from ftjobs.server.database import Database
@@ -120,15 +120,8 @@ def require_url(url: str, *, insecure: bool) -> None:
         raise ConfigError(f"--url: a URL has at most {LONGEST_URL} characters")
     if parts.username is not None or parts.fragment:
         raise ConfigError("--url: with a password or a fragment", hint="Leave it out.")
-    if parts.scheme == "http" and not insecure and not _is_loopback(host):
+    if parts.scheme == "http" and not insecure and not is_loopback(host):
         raise ConfigError(
             "--url: not https: whoever is on the way can read which jobs end",
             hint="Give an https URL, or --insecure where the network is your own.",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
