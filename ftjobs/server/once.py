@@ -3,7 +3,7 @@
 Before anything is done, the key and a hash of the request are on disk; afterwards its answer is.
 Whoever sends it again gets this answer, for `KEPT` seconds and over restarts.  Where nobody knows
 what came of it, because the server died or a service behind it gave no answer, `recover` looks for
-what was done.  Requests of one key that come at the same time wait for the first, `WAITING` of them.
+what was done.  Of the requests of one key that come at the same time, `WAITING` wait for the first.
 (Practice of Stripe; draft-ietf-httpapi-idempotency-key-header.)
 """
 
@@ -130,10 +130,10 @@ class Once:
             raise Refusal(429, "too many requests wait for the first of this Idempotency-Key",
                           code="idempotency_key_busy", retry_after=_AGAIN) from None  # fmt: skip
 
-    def knows(self, project: str, key: str | None) -> bool:
-        """Whether a request under this key has its answer already.  StoreError."""
-        sql = "SELECT 1 FROM requests WHERE project=? AND key=? AND answer IS NOT NULL"
-        return key is not None and bool(self._database.rows(sql, project, key))
+    def knows(self, project: str, key: str) -> bool:
+        """Whether a request came under this key before."""
+        sql = "SELECT 1 FROM requests WHERE project=? AND key=?"
+        return bool(self._database.rows(sql, project, key))
 
     def settle(self, recover: Callable[[str, str, str], Answer | None]) -> None:
         """Learn what came of the requests that were left without an answer.

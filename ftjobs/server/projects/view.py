@@ -68,6 +68,10 @@ class View:
         digest = digest_of(action, request)
         return self.rooms.once.run(self.project, key, digest, lambda _token: act())
 
+    def knows(self, key: str) -> bool:
+        """Whether a request of this project came under an Idempotency-Key before."""
+        return self.rooms.once.knows(self.project, key)
+
     def _sees(self, kind: Kind, id_: str) -> bool:
         return self.caller.sees_all or self.owners.has(kind, id_, self.project)
 

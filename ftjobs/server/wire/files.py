@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from os import SEEK_END
 from typing import Annotated, Any, BinaryIO, get_args
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -49,9 +50,13 @@ class FilePage(Page[WireFile]):
     last_id: str = ""
 
 
-async def _form(request: Request, project: Trains) -> AsyncIterator[Form]:
+async def _form(
+    request: Request, project: Trains, idempotency_key: Key = None
+) -> AsyncIterator[Form]:
     largest = project.options.max_file_bytes
-    async with received(request, project, name="file", largest=largest) as form:
+    # A request that was carried out, and comes again, is to get its answer: it takes no more room.
+    known = idempotency_key is not None and await run_sync(project.knows, idempotency_key)
+    async with received(request, project, name="file", largest=largest, hold=not known) as form:
         yield form
 
 
@@ -92,7 +97,7 @@ def create_file(
             name=name,
             purpose=fields.purpose,
             expires_after=lifetime(fields.purpose, fields.expires_after),
-            counted=True,
+            counted=form.held,
         )
         return file.model_dump(mode="json")
 

@@ -36,9 +36,13 @@ LONGEST_FIELD = 4096
 
 @dataclass
 class Form:
-    """What was received.  `path` is the file's content, until the request ends."""
+    """What was received.  `path` is the file's content, until the request ends.
+
+    `held` says whether its bytes are held against the quota of who sent it, until then too.
+    """
 
     path: Path
+    held: bool
     filename: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
     bytes: int = 0
@@ -47,11 +51,11 @@ class Form:
 
 @asynccontextmanager
 async def received(
-    request: Request, view: View, *, name: str, largest: int, counted: bool = False
+    request: Request, view: View, *, name: str, largest: int, hold: bool = True
 ) -> AsyncIterator[Form]:
     """A form whose field `name` is a file of at most `largest` bytes.
 
-    Its bytes are held against the quota of who sends it, unless they are `counted` already.
+    `hold` its bytes against the quota of who sends it, unless they are counted there already.
 
     Raises:
         Refusal: 413, too large; 415, no such form; 400, it cannot be read.
@@ -63,8 +67,8 @@ async def received(
         raise Refusal(415, "this request is a form: multipart/form-data, with a boundary")
     with view.rooms.spool.file() as path, view.rooms.quota.held(view.project) as held:
         with disk(), path.open("wb") as target:
-            reader = _Reader(Form(path), name, boundary, largest)
-            keeper = _Keeper(target, None if counted else held)
+            reader = _Reader(Form(path, hold), name, boundary, largest)
+            keeper = _Keeper(target, held if hold else None)
             try:
                 async for chunk in request.stream():
                     reader.read(chunk)

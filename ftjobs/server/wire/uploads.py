@@ -54,7 +54,7 @@ class CompleteUpload(BaseModel):
 
 async def _form(request: Request, project: Trains) -> AsyncIterator[Form]:
     # The upload is a part of the quota as a whole, from its beginning.
-    async with received(request, project, name="data", largest=PART_BYTES, counted=True) as form:
+    async with received(request, project, name="data", largest=PART_BYTES, hold=False) as form:
         yield form
 
 

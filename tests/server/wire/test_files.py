@@ -331,6 +331,36 @@ def test_a_project_has_a_quota_which_deleting_frees(serve: Serve) -> None:
         assert sent(served.http, b"z" * 60, name="c")
 
 
+def test_a_lost_answer_is_given_again_where_the_quota_is_full(serve: Serve) -> None:
+    key = {"idempotency-key": "k"}
+    with serve(quota_bytes=100) as served:
+        first = send(served.http, b"x" * 60, headers=key)
+        again = send(served.http, b"x" * 60, headers=key)
+        assert (again.status_code, again.json()) == (200, first.json())
+        refused = send(served.http, b"y" * 60, headers=key)
+        assert error(refused)["code"] == "idempotency_key_reused"
+        assert send(served.http, b"y" * 60, headers={"idempotency-key": "l"}).status_code == 413
+        nothing_left(served)
+
+
+def test_a_key_whose_answer_was_never_kept_is_no_way_around_the_quota(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row without an answer is left where nobody knows whether the file was taken."""
+    key = {"idempotency-key": "k"}
+
+    class Fails(FakeBackend):
+        def upload(self, *_: Any, **__: Any) -> Any:
+            raise ServiceError("no answer")
+
+    with serve(Fails(), quota_bytes=100) as served:
+        assert send(served.http, b"x" * 60, headers=key).status_code == 502
+        monkeypatch.setattr(Fails, "upload", FakeBackend.upload)
+        assert sent(served.http, b"y" * 60)
+        refused = send(served.http, b"x" * 60, headers=key)
+        assert (refused.status_code, error(refused)["code"]) == (413, "quota_exceeded")
+
+
 def test_files_that_come_at_once_do_not_exceed_the_quota(serve: Serve) -> None:
     with serve(quota_bytes=100_000, uploads=64) as served:
         together = threading.Barrier(12)
