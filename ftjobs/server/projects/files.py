@@ -108,6 +108,7 @@ class Files(View):
         Raises:
             NotFoundError: there is none.
             InvalidRequestError: a job of this project needs it, or the backend does.
+            UnsupportedError: the backend deletes none.
         """
         self._mine(file_id)
         if not self.capabilities.delete_files:
@@ -189,7 +190,9 @@ class Files(View):
                     self._take(job)
 
     def _take(self, job: Job) -> None:
-        """The result files of a job are those projects' that the job is."""
+        """What a job has made is its own, and its result files those projects' that the job is."""
+        if job.fine_tuned_model:
+            self.rooms.names.learn(job.fine_tuned_model, job.id)
         if not job.ended or self.rooms.names.is_settled(job.id):
             return
         for project in self.owners.projects("job", job.id):

@@ -25,16 +25,18 @@ class Names:
         return self._jobs.get(name)
 
     def learn(self, name: str, job_id: str) -> None:
-        """A job made this model."""
+        """A job made this model, whatever it was taken for before."""
         self._jobs[name] = job_id
+        self._bases.discard(name)
 
     def is_base(self, name: str) -> bool:
         """Whether it was found to be a base model."""
         return name in self._bases
 
     def learn_base(self, name: str) -> None:
-        """It is a base model."""
-        self._bases.add(name)
+        """It is a base model, unless a job is known to have made it."""
+        if name not in self._jobs:
+            self._bases.add(name)
 
     def forget(self, job_id: str) -> None:
         """The models of a job may be gone."""
