@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ftjobs.errors import InvalidRequestError, NotFoundError, StoreError
@@ -95,7 +96,7 @@ class Uploads(Files):
                 digest = self._join(part_ids, whole)
                 if md5 is not None and md5.lower() != digest:
                     raise InvalidRequestError("the parts do not have this md5", param="md5")
-                file = self.upload(
+                file = self._owner(upload).upload(
                     whole,
                     name=upload.filename,
                     purpose=upload.purpose,
@@ -123,6 +124,10 @@ class Uploads(Files):
         with self._held(upload_id) as upload:
             if upload.status == "expired":
                 self._end(upload, "expired")
+
+    def _owner(self, upload: Upload) -> Files:
+        """The project that an upload is of, also where somebody completes it who sees all."""
+        return Files(self.rooms, replace(self.caller, project=upload.project))
 
     @contextmanager
     def _held(self, upload_id: str) -> Iterator[Upload]:

@@ -240,6 +240,16 @@ def test_a_part_sent_twice_under_one_key_is_one(served: Served) -> None:
     nothing_left(served, parts=1)
 
 
+def test_an_upload_becomes_a_file_of_its_own_project_whoever_completes_it(served: Served) -> None:
+    one, boss = served.as_("one"), served.as_("boss", "admin")
+    upload_id = began(one, 3)
+    part = add(boss, upload_id, b"abc").json()["id"]
+    done = complete(boss, upload_id, [part]).json()
+    assert one.get(f"/files/{done['file']['id']}/content").content == b"abc"
+    assert served.desk.owners.projects("file", done["file"]["id"]) == ["one"]
+    assert complete(one, upload_id, [part]).json() == done
+
+
 def test_another_projects_upload_is_none(served: Served) -> None:
     one, other = served.as_("one"), served.as_("other")
     upload_id = began(one, 3)
