@@ -12,6 +12,8 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +54,9 @@ ISSUES = 10_000
 PATIENCE = 60.0
 """Seconds that a report waits for the one before it: they are made one by one."""
 
+PLACES = 4
+"""Requests for reports that are not there yet: each has one of the server's threads."""
+
 _SHUT = {
     "content-security-policy": "sandbox allow-scripts allow-downloads; frame-ancestors 'self'",
     "x-frame-options": "SAMEORIGIN",
@@ -67,25 +72,23 @@ class Reports:
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
         self._making, self._lock = threading.Lock(), threading.Lock()
+        self._places = threading.BoundedSemaphore(PLACES)
         self._pages: OrderedDict[tuple[str, Kind], str] = OrderedDict()
 
     def of(self, project: Project, file: File, kind: Kind) -> str:
         """The report of a file of this project.
 
         Raises:
-            Refusal: the file is too large, is no comparison, or other reports take too long.
+            Refusal: the file is too large, is no comparison, or too many others wait for reports,
+                or for too long.
         """
         if (found := self._find(file.id, kind)) is not None:
             return found
         if file.bytes > LARGEST[kind]:
             raise Refusal(413, f"{file.filename} is too large for a report in a page")
-        if not self._making.acquire(timeout=PATIENCE):
-            raise Refusal(503, "other reports are being made: try again", retry_after=10)
-        try:
+        with _taken(self._places), _taken(self._making, PATIENCE):
             html = self._find(file.id, kind) or _MAKERS[kind](project, file)
-        finally:
-            self._making.release()
-        self._keep(file.id, kind, html)
+            self._keep(file.id, kind, html)
         return html
 
     def _find(self, file_id: str, kind: Kind) -> str | None:
@@ -99,6 +102,19 @@ class Reports:
             self._pages[file_id, kind] = html
             while sum(map(len, self._pages.values())) > self._kept and len(self._pages) > 1:
                 self._pages.popitem(last=False)
+
+
+@contextmanager
+def _taken(
+    place: threading.Lock | threading.BoundedSemaphore, seconds: float = 0
+) -> Iterator[None]:
+    """A place that was waited for.  Refusal 503 if it does not get free in time."""
+    if not place.acquire(timeout=seconds):
+        raise Refusal(503, "other reports are being made: try again", retry_after=10)
+    try:
+        yield
+    finally:
+        place.release()
 
 
 def _checked(project: Project, file: File) -> str:

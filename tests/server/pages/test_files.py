@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +73,43 @@ def test_a_report_is_made_once(site: Site, train: str, monkeypatch: pytest.Monke
     first = site.get(f"/files/{train}/check.html").text
     monkeypatch.setitem(reports._MAKERS, "check", None)
     assert site.get(f"/files/{train}/check.html").text == first
+
+
+def test_few_wait_for_a_report_and_the_others_are_told_to_come_back(
+    running: Served, site: Site, train: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits has a thread, of which there are some thirty for all requests."""
+    go, making = threading.Event(), threading.Event()
+
+    def make(*_: Any) -> str:
+        making.set()
+        assert go.wait(20)
+        return "<p>made"
+
+    monkeypatch.setitem(reports._MAKERS, "check", make)
+    place = f"/files/{train}/check.html"
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with Site(running) as client:
+            statuses.append(client.get(place).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert making.wait(20)
+        until = time.monotonic() + 20
+        while len(statuses) < 40 - reports.PLACES:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert site.get("/v1/models").status_code == 200
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join()
+    assert Counter(statuses) == {503: 40 - reports.PLACES, 200: reports.PLACES}
+    assert site.get(place).text == "<p>made"
 
 
 def test_a_large_file_says_that_it_takes_a_while_or_is_refused(
