@@ -13,7 +13,7 @@ __all__ = ["repeated"]
 
 log = logging.getLogger("ftjobs.server")
 
-FAREWELL = 4.0
+FAREWELL = 3.0
 """Seconds for which a round under way is waited for: one that asks a service may take longer."""
 
 

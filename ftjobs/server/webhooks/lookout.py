@@ -7,21 +7,18 @@ ended while no server ran, or between two looks.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from ftjobs.backends.base import Backend, Hosted
-from ftjobs.errors import FtjobsError
 from ftjobs.schema import Job
 from ftjobs.server.owners import Owners
+from ftjobs.server.rounds import repeated
 from ftjobs.server.webhooks.endpoints import Endpoint, Endpoints
 from ftjobs.server.webhooks.outbox import Outbox
 
 __all__ = ["Lookout"]
-
-log = logging.getLogger("ftjobs.server")
 
 REST = 2.0
 """Seconds between two looks at a backend on this machine."""
@@ -62,24 +59,16 @@ class Lookout:
         self._open, self._told = outbox.jobs()
         self._looked = False  # to the end of the list, since the start
 
-    def run(self, stop: threading.Event) -> None:
-        """Look until `stop`."""
-        failed = 0
-        while not stop.is_set():
-            began = time.monotonic()
-            try:
-                self.look()
-                rest = max(self._rest, SHARE * (time.monotonic() - began))
-                failed = 0
-            except FtjobsError as error:
-                if not failed:  # the first of several
-                    log.warning("webhooks: the jobs cannot be listed: %s", type(error).__name__)
-                failed = min(failed + 1, 10)
-                rest = min(2**failed * self._rest, LONGEST_REST)
-            except Exception:
-                log.exception("webhooks: the jobs cannot be listed")
-                rest = LONGEST_REST
-            stop.wait(rest)
+    def looking(self) -> AbstractContextManager[None]:
+        """Look until the block ends."""
+        return repeated(
+            self._round, every=self._rest, longest=LONGEST_REST, name="looking for ended jobs"
+        )
+
+    def _round(self) -> float:
+        began = time.monotonic()
+        self.look()
+        return max(self._rest, SHARE * (time.monotonic() - began))
 
     def look(self) -> None:
         """Write down what has ended since the last look."""

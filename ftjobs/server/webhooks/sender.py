@@ -13,10 +13,12 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ftjobs.errors import FtjobsError
+from ftjobs.server.rounds import repeated
 from ftjobs.server.webhooks.outbox import Delivery, Outbox
 
 __all__ = ["Sender", "signed"]
@@ -57,16 +59,14 @@ class Sender:
         """There may be something to send."""
         self._woken.set()
 
-    def run(self, stop: threading.Event) -> None:
-        """Send until `stop`, which needs a `wake` to be noticed at once."""
-        while not stop.is_set():
-            try:
-                self._send_due()
-            except FtjobsError as error:
-                log.warning("webhooks: the outbox cannot be read: %s", type(error).__name__)
-            self._woken.wait(REST)
-            self._woken.clear()
-        self._leave()
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send until the block ends."""
+        try:
+            with repeated(self._send_due, every=REST, name="sending webhooks", woken=self._woken):
+                yield
+        finally:
+            self._leave()
 
     def _send_due(self) -> None:
         with self._lock:
@@ -76,8 +76,8 @@ class Sender:
                 target=self._send, args=(delivery,), name="ftjobs-webhook", daemon=True
             )
             with self._lock:
+                thread.start()  # it may be that there is none: then nothing is under way
                 self._busy[delivery.endpoint] = thread
-            thread.start()
 
     def _leave(self) -> None:
         end = time.monotonic() + FAREWELL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,21 +179,19 @@ def test_looking_writes_nothing_while_nothing_happens(rooms: Rooms) -> None:
     assert rooms.database.rows("SELECT total_changes()") == before
 
 
+@pytest.mark.parametrize("error", [UnreachableError("gone"), RuntimeError("unforeseen")])
 def test_a_backend_that_cannot_be_asked_is_asked_again(
-    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(module, "REST", 0.01)
     rooms.endpoints.create(URL)
     job = rooms.start()
-    lookout, stop = rooms.lookout(), threading.Event()
-    thread = threading.Thread(target=lookout.run, args=(stop,))
+    lookout = rooms.lookout()
     lookout.look()
     rooms.end(job)
-    rooms.backend.fail_next("jobs", UnreachableError("gone"), UnreachableError("gone"))
-    thread.start()
-    rooms.until((job.id, "waiting", 0))
-    stop.set()
-    thread.join()
+    rooms.backend.fail_next("jobs", error, error)
+    with lookout.looking():
+        rooms.until((job.id, "waiting", 0))
 
 
 class Ends(RuleBasedStateMachine):

@@ -36,9 +36,9 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "REST", 0.02)
 
 
-def tell(rooms: Rooms, *endpoints: Endpoint) -> Job:
-    """A job that has ended, for these endpoints."""
-    job = rooms.end(rooms.start())
+def tell(rooms: Rooms, *endpoints: Endpoint, project: str = "a") -> Job:
+    """A job that has ended, for these endpoints; a lookout may tell others of its project too."""
+    job = rooms.end(rooms.start(project))
     rooms.outbox.tell(job, endpoints)
     return job
 
@@ -255,20 +255,77 @@ def test_what_was_under_way_at_the_end_is_sent_again(
     assert len({headers["webhook-id"] for headers, _ in taker.taken}) == 1
 
 
-def test_a_deleted_endpoint_gets_nothing_more(
-    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox, "RESTS", (0.2,))
-    with taking(statuses=[500]) as taker:
-        endpoint = rooms.endpoints.create(taker.url)
+def test_a_deleted_endpoint_gets_nothing_more(rooms: Rooms) -> None:
+    arrived, deleted = threading.Event(), threading.Event()
+
+    def slow(handler: Any) -> None:
+        arrived.set()
+        deleted.wait(20)
+        handler.send_error(500)
+
+    with taking(slow) as taker:
+        endpoint, other = (rooms.endpoints.create(taker.url, project=name) for name in "ab")
         with sending(rooms):
             tell(rooms, endpoint)
-            taker.wait()
+            assert arrived.wait(20)
             rooms.endpoints.delete(endpoint.id)
-            tell(rooms, endpoint)
-            threading.Event().wait(0.5)
-        assert len(taker.taken) == 1
-    assert rooms.states() == []
+            last = tell(rooms, endpoint, other, project="b")
+            deleted.set()
+            rooms.until((last.id, "given up", len(outbox.RESTS) + 1))
+        # Whatever waited for the deleted one had as much time as the other's tries.
+        assert len(taker.taken) == 1 + len(outbox.RESTS) + 1
+
+
+def test_a_thread_that_cannot_be_had_delays_a_delivery_alone(
+    rooms: Rooms, taker: Taker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    failed: list[threading.Thread] = []
+
+    def starting(thread: threading.Thread) -> None:
+        if thread.name == "ftjobs-webhook" and len(failed) < 2:
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    endpoint = rooms.endpoints.create(taker.url)
+    with sending(rooms):
+        job = tell(rooms, endpoint)
+        rooms.until((job.id, "delivered", 1))
+    assert len(failed) == 2
+
+
+def test_so_many_are_under_way_at_once_and_no_more(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+
+    def slow(handler: Any) -> None:
+        held.wait(20)
+        handler.send_response(204)
+        handler.end_headers()
+
+    looks: list[int] = []
+    due = rooms.outbox.due
+
+    def counted(self: outbox.Outbox, **how: Any) -> list[outbox.Delivery]:
+        looks.append(len(how["without"]))
+        return due(**how)
+
+    monkeypatch.setattr(outbox.Outbox, "due", counted)
+    with taking(slow) as taker:
+        endpoints = [rooms.endpoints.create(taker.url) for _ in range(sender.AT_ONCE + 4)]
+        job = tell(rooms, *endpoints)
+        with sending(rooms):
+            taker.wait(sender.AT_ONCE)
+            end = time.monotonic() + 20
+            while looks.count(sender.AT_ONCE) < 3:  # nothing more is sent, however often it looks
+                assert time.monotonic() < end, looks
+                time.sleep(0.01)
+            assert len(taker.taken) == sender.AT_ONCE
+            held.set()
+            rooms.until(*[(job.id, "delivered", 1)] * len(endpoints))
 
 
 def test_rests_grow_over_hours_and_are_shaken(
@@ -306,13 +363,18 @@ def test_a_clock_that_was_set_back_delays_no_delivery_for_years(
     assert not rooms.outbox.due(without=())  # the longest rest is no such thing
 
 
-def test_old_deliveries_are_forgotten_and_their_jobs_are_not(rooms: Rooms, taker: Taker) -> None:
-    endpoint = rooms.endpoints.create(taker.url)
+def test_old_deliveries_are_forgotten_and_their_jobs_are_not(
+    rooms: Rooms, taker: Taker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftjobs.server.webhooks.telling.CLEANED", 0.02)
+    endpoint = rooms.endpoints.create(taker.url, project="a")
+    later = rooms.endpoints.create("http://127.0.0.1:9/", project="b")
     with sending(rooms):
         job = tell(rooms, endpoint)
         rooms.until((job.id, "delivered", 1))
-    rooms.database.write("UPDATE deliveries SET created_at=0")
-    waiting = tell(rooms, endpoint)
-    rooms.outbox.clean()
-    assert rooms.states() == [(waiting.id, "waiting", 0)]
+        monkeypatch.setattr(outbox, "RESTS", (3600.0,))
+        waiting = tell(rooms, later, project="b")
+        rooms.until(*sorted([(job.id, "delivered", 1), (waiting.id, "waiting", 1)]))
+        rooms.database.write("UPDATE deliveries SET created_at=?", time.time() - outbox.KEPT - 1)
+        rooms.until((waiting.id, "waiting", 1))  # a server that runs for months forgets too
     assert rooms.outbox.jobs()[1] == {job.id, waiting.id}
