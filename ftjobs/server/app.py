@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -23,13 +22,11 @@ from ftjobs.server.desk import Desk
 from ftjobs.server.guard import health
 from ftjobs.server.guard.metrics import METHODS
 from ftjobs.server.pages import add_pages, is_page, page_refused
-from ftjobs.server.refusals import Refusal, error_body, is_for_the_log, misunderstood, refuse
+from ftjobs.server.refusals import Refusal, error_body, logged, misunderstood, refuse
 from ftjobs.server.upkeep import upkeep
 from ftjobs.server.webhooks.telling import telling
 from ftjobs.server.wire import chat, completions, files, jobs, models, refused, uploads
 from ftjobs.server.workers import watched_over
-
-log = logging.getLogger("ftjobs.server")
 
 THREADS = 32
 """For requests that are no chats: these have threads of their own."""
@@ -85,6 +82,7 @@ def create_app(desk: Desk) -> FastAPI:
 
 def refusal(request: Request, error: FtjobsError) -> Response:
     """The answer to a request that met an error: to a person a page, to a client the wire's."""
+    error = logged(error, request.state.request_id)
     return page_refused(request, error) if is_page(request) else refuse(error)
 
 
@@ -103,8 +101,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, FtjobsError)  # noqa: S101 - it was registered for these
-    if is_for_the_log(error):
-        log.error("%s: %s", request.state.request_id, error.message)
     return refusal(request, error)
 
 

@@ -6,6 +6,7 @@ and 500 to 599 unless `x-should-retry` says otherwise.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -29,7 +30,9 @@ from ftjobs.errors import (
     UnsupportedError,
 )
 
-__all__ = ["Refusal", "misunderstood", "refuse", "status_of", "told"]
+__all__ = ["Refusal", "error_body", "logged", "misunderstood", "refuse", "status_of", "told"]
+
+log = logging.getLogger("ftjobs.server")
 
 _STATUSES: tuple[tuple[type[FtjobsError], int], ...] = (
     (NotFoundError, 404),
@@ -134,10 +137,18 @@ def told(error: FtjobsError) -> str:
     # These name folders of this machine: they are for its log.
     if isinstance(error, StoreError):
         return "the server cannot use its store"
-    return "the server failed" if is_for_the_log(error) else str(error)
+    return "the server failed" if _is_for_the_log(error) else str(error)
 
 
-def is_for_the_log(error: FtjobsError) -> bool:
+def logged(error: FtjobsError, request_id: str) -> FtjobsError:
+    """What a client is told of an error: of one that is the operator's, where the log has it."""
+    if not _is_for_the_log(error):
+        return error
+    log.error("%s: %s", request_id, error.message)
+    return Refusal(status_of(error), f"{told(error)}; its log says why: {request_id}")
+
+
+def _is_for_the_log(error: FtjobsError) -> bool:
     """Whether an error is the operator's to read: its message names no contents, but folders."""
     return isinstance(error, StoreError) or (
         status_of(error) == 500 and not isinstance(error, Refusal)

@@ -14,7 +14,7 @@ from ftjobs.errors import FtjobsError
 from ftjobs.server.chats import Turns
 from ftjobs.server.desk import Desk
 from ftjobs.server.pieces import Pieces
-from ftjobs.server.refusals import Refusal, refuse
+from ftjobs.server.refusals import Refusal, logged, refuse
 
 __all__ = ["DONE", "QUIET", "Answer", "answer"]
 
@@ -131,7 +131,8 @@ class Streamed(Answer):
                 raise
             failed = error
             known = error if isinstance(error, FtjobsError) else self._broken()
-            await self._write(send, b"data: " + bytes(refuse(known).body) + b"\n\n")
+            told = refuse(logged(known, self._request_id))
+            await self._write(send, b"data: " + bytes(told.body) + b"\n\n")
         await self._write(send, b"", more=False)
         if failed is not None and not isinstance(failed, FtjobsError):
             raise failed  # for the log

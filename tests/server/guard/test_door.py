@@ -189,7 +189,23 @@ def test_folders_of_this_machine_are_for_the_log(
         failed = served.http.get("/models")
     assert failed.status_code >= 500
     assert not re.search("srv|space|disk", failed.text)
+    assert failed.headers["x-request-id"] in error_of(failed)["message"]
     assert f"{failed.headers['x-request-id']}: /srv/home: no space" in caplog.text
+
+
+def test_a_store_that_fails_at_the_door_is_told_by_an_id_and_logged(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise StoreError("/srv/home/server.db: disk I/O error")
+
+    monkeypatch.setattr(type(served.desk.keys), "any", fail)
+    for path in ("/v1/models", "/jobs"):
+        failed = root(served, path)
+        assert failed.status_code == 503
+        assert failed.headers["x-request-id"] in failed.text
+        assert "server.db" not in failed.text
+        assert f"{failed.headers['x-request-id']}: /srv/home/server.db: disk" in caplog.text
 
 
 def test_the_audit_says_who_asked_what_and_holds_no_contents(served: Served) -> None:

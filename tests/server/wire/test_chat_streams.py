@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
-from ftjobs.errors import ServiceError
+from ftjobs.errors import ServiceError, StoreError
 from ftjobs.schema import Delta, Usage
 from ftjobs.server.wire import answering
 from tests.server.conftest import Serve, Served
@@ -144,6 +144,24 @@ def test_an_error_midway_is_an_event_and_no_end(
     assert "[DONE]" not in data
     assert words_of_it in json.loads(data[-1])["error"]["message"]
     assert not any("secret" in each for each in data)
+
+
+@pytest.mark.parametrize("error", [StoreError, RuntimeError])
+def test_an_error_of_ours_midway_is_told_by_an_id_and_logged(
+    serve: Serve, caplog: pytest.LogCaptureFixture, error: type[Exception]
+) -> None:
+    def write(_: str) -> Iterator[Delta]:
+        yield Delta(content="half")
+        raise error("/srv/home/x: disk I/O error")
+
+    with serve(Script(write)) as served:
+        answer = served.http.post("/chat/completions", json=chat(stream=True))
+        wait_until(lambda: caplog.records)  # an answer is there before its request has ended
+    assert answer.headers["x-request-id"] in answer.text
+    assert "srv" not in answer.text
+    [record] = caplog.records
+    assert answer.headers["x-request-id"] in record.getMessage()
+    assert error is RuntimeError or "disk I/O error" in record.getMessage()
 
 
 def test_an_answer_without_an_end_is_an_error(serve: Serve) -> None:
