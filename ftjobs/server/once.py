@@ -168,6 +168,11 @@ class Once:
             return
         self._end(project, key, None if key.startswith("-") else answer)
 
+    def unanswered(self, action: str) -> set[str]:
+        """Tokens of requests that are under way, or of which nobody knows what came of them."""
+        sql = "SELECT token FROM requests WHERE answer IS NULL AND digest GLOB ?"
+        return {token for (token,) in self._database.rows(sql, f"{action}:*")}
+
     def clean(self) -> None:
         """Forget what is old."""
         self._database.write("DELETE FROM requests WHERE created_at < ?", time.time() - KEPT)

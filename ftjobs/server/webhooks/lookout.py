@@ -3,12 +3,15 @@
 What an endpoint is told: jobs of its project that had not ended when it was made.  That is known
 of a job that a look found unfinished since then, and of one whose own times say so: it began or
 ended while no server ran, or between two looks.
+
+A job whose request has no answer yet may have ended already; whose it is will be known later, so
+nobody's job waits for the requests that were there before its end was seen.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from ftjobs.backends.base import Backend, Hosted
@@ -41,6 +44,7 @@ class Lookout:
         owners: whose job is whose.
         endpoints: who is told.
         outbox: where it is written down.
+        unanswered: tokens of the requests whose job may not be its project's yet.
         found: called when there is something to send.
     """
 
@@ -51,12 +55,15 @@ class Lookout:
         endpoints: Endpoints,
         outbox: Outbox,
         *,
+        unanswered: Callable[[], set[str]],
         found: Callable[[], None] = lambda: None,
     ) -> None:
         self._backend, self._owners = backend, owners
         self._endpoints, self._outbox, self._found = endpoints, outbox, found
+        self._unanswered = unanswered
         self._rest = REST_HOSTED if isinstance(backend, Hosted) else REST
         self._open, self._told = outbox.jobs()
+        self._awaited: dict[str, set[str]] = {}  # what nobody's jobs wait for
         self._looked = False  # to the end of the list, since the start
 
     def looking(self) -> AbstractContextManager[None]:
@@ -81,11 +88,10 @@ class Lookout:
         if news := [job.id for job in seen if self._open.get(job.id, 0.0) <= newest]:
             self._outbox.note_open(news, now)
             self._open |= dict.fromkeys(news, now)
-        for job in ended:
+        for job in self._known(ended):
             self._outbox.tell(job, [each for each in endpoints if self._wants(each, job)])
             self._told.add(job.id)
             self._open.pop(job.id, None)
-        if ended:
             self._found()
 
     def _listed(self) -> tuple[list[Job], list[Job]]:
@@ -104,6 +110,20 @@ class Lookout:
                 break
         self._looked = True
         return seen, sorted(ended, key=lambda job: job.finished_at or 0)
+
+    def _known(self, ended: list[Job]) -> Iterator[Job]:
+        """Those of which it is known whose they are, and that they are nobody's."""
+        if not ended:
+            return
+        unanswered = self._unanswered()  # before owners: a job gets its owner, then the answer
+        for job in ended:
+            if not self._owners.projects("job", job.id):
+                awaited = self._awaited.get(job.id, unanswered) & unanswered
+                if awaited:
+                    self._awaited[job.id] = awaited
+                    continue
+            self._awaited.pop(job.id, None)
+            yield job
 
     def _wants(self, endpoint: Endpoint, job: Job) -> bool:
         if job.status not in endpoint.events:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from ftjobs.backends.base import Backend
 from ftjobs.server.database import Database
+from ftjobs.server.once import Once
 from ftjobs.server.owners import Owners
+from ftjobs.server.projects.jobs import CREATE
 from ftjobs.server.rounds import repeated
 from ftjobs.server.webhooks.endpoints import Endpoints
 from ftjobs.server.webhooks.lookout import Lookout
@@ -25,7 +28,14 @@ def telling(backend: Backend, database: Database, owners: Owners) -> Iterator[No
     """Tell the endpoints of jobs that end."""
     endpoints, outbox = Endpoints(database), Outbox(database)
     sender = Sender(outbox)
-    lookout = Lookout(backend, owners, endpoints, outbox, found=sender.wake)
+    lookout = Lookout(
+        backend,
+        owners,
+        endpoints,
+        outbox,
+        unanswered=partial(Once(database).unanswered, CREATE),
+        found=sender.wake,
+    )
     with (
         repeated(outbox.clean, every=CLEANED, name="forgetting old webhooks"),
         sender.sending(),

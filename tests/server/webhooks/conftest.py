@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import pytest
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.schema import Job, JobSpec
 from ftjobs.server.database import Database
+from ftjobs.server.once import Once
 from ftjobs.server.owners import Owners
+from ftjobs.server.projects.jobs import CREATE
 from ftjobs.server.webhooks.endpoints import Endpoints
 from ftjobs.server.webhooks.lookout import Lookout
 from ftjobs.server.webhooks.outbox import Outbox
@@ -99,13 +102,17 @@ class Rooms:
         self.endpoints, self.outbox = Endpoints(self.database), Outbox(self.database)
 
     def lookout(self) -> Lookout:
-        return Lookout(self.backend, self.owners, self.endpoints, self.outbox)
+        unanswered = partial(Once(self.database).unanswered, CREATE)
+        return Lookout(
+            self.backend, self.owners, self.endpoints, self.outbox, unanswered=unanswered
+        )
 
-    def start(self, project: str = "a") -> Job:
-        """A new job of a project."""
+    def start(self, project: str | None = "a") -> Job:
+        """A new job of a project; None: nobody's."""
         file = self.backend.upload(TRAIN)
         job = self.backend.create(JobSpec(model="fake-base", training_file=file.id))
-        self.owners.add("job", job.id, project)
+        if project is not None:
+            self.owners.add("job", job.id, project)
         return job
 
     def end(self, job: Job) -> Job:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,8 @@ from hypothesis.stateful import (
 
 from ftjobs.errors import UnreachableError
 from ftjobs.schema import Job
+from ftjobs.server.once import Once, digest_of
+from ftjobs.server.projects.jobs import CREATE
 from ftjobs.server.webhooks import lookout as module
 from tests.server.webhooks.conftest import Rooms
 
@@ -112,6 +115,56 @@ def test_a_project_hears_of_its_own_jobs(rooms: Rooms) -> None:
     lookout.look()
     expected = [(of_a.id, jobs[0].id), (of_b.id, jobs[1].id)]
     assert told(rooms) == sorted(expected + [(of_all.id, job.id) for job in jobs])
+
+
+def test_a_job_that_ends_before_it_is_known_whose_it_is_is_told_to_its_project(
+    rooms: Rooms,
+) -> None:
+    endpoint = rooms.endpoints.create(URL, project="a")
+    once, lookout, jobs = Once(rooms.database), rooms.lookout(), []
+
+    def create(_token: str) -> dict[str, Any]:
+        jobs.append(rooms.start(None))
+        lookout.look()
+        rooms.end(jobs[0])
+        raise KeyboardInterrupt  # the server was killed
+
+    def adopt(project: str, _action: str, _token: str) -> dict[str, Any]:
+        rooms.owners.add("job", jobs[0].id, project)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        once.run("a", None, digest_of(CREATE, 1), create, recover=lambda _token: None)
+    lookout.look()
+    rooms.lookout().look()  # a server that was restarted
+    assert told(rooms) == []
+    once.settle(adopt)
+    lookout.look()
+    assert told(rooms) == [(endpoint.id, jobs[0].id)]
+
+
+def test_nobodys_job_waits_for_those_requests_alone_that_were_there_before_its_end(
+    rooms: Rooms,
+) -> None:
+    endpoint, of_a = rooms.endpoints.create(URL), rooms.endpoints.create(URL, project="a")
+    once, lookout = Once(rooms.database), rooms.lookout()
+    job, other = rooms.start(None), rooms.start()
+
+    def create(_token: str) -> dict[str, Any]:
+        rooms.end(job), rooms.end(other)
+        lookout.look()
+        assert told(rooms) == sorted([(endpoint.id, other.id), (of_a.id, other.id)])
+        return {}
+
+    def later(_token: str) -> dict[str, Any]:
+        lookout.look()
+        assert (endpoint.id, job.id) in told(rooms)
+        return {}
+
+    lookout.look()
+    once.run("a", "1", digest_of(CREATE, 1), create)
+    once.run("a", "2", digest_of(CREATE, 2), later)
+    assert (of_a.id, job.id) not in told(rooms)
 
 
 def test_an_endpoint_hears_of_the_events_it_wants(rooms: Rooms) -> None:
