@@ -53,6 +53,9 @@ class Answering:
         self.store, self.cache = store, cache
         self._engines: dict[Place, Answers] = {}
         self._desks: dict[Place, Desk] = {}
+        self._prepared: set[str] = set()
+        self._lock = threading.Lock()
+        # Models are loaded one by one: transformers changes what all threads share as it does so.
         self._loading = threading.Lock()
 
     def complete(self, request: Request) -> Completion:
@@ -83,7 +86,7 @@ class Answering:
 
     def close(self) -> None:
         """End the answers that are being written in batches with others."""
-        with self._loading:
+        with self._lock:
             desks = list(self._desks.values())
         for desk in desks:
             desk.close()
@@ -157,10 +160,7 @@ class Answering:
             stored = self.store.recipe(job.id) or {}
         elif not models.is_name(base):
             raise NotFoundError(f"no model {model!r}", hint="See: ftjobs models list")
-        with self._loading:
-            if "torch" not in sys.modules:
-                openmp.prepare_this_process()
-            found = models.prepare(base, self.cache)
+        found = self._prepare(base)
         if stored and stored.get("base", found.fingerprint) != found.fingerprint:
             raise ModelError(
                 f"the files of {base} have changed since {model} was trained on them",
@@ -170,18 +170,35 @@ class Answering:
         dtype = dtype or models.pick_dtype(models.pick_device())
         return (found.folder, dtype, found.fingerprint), adapter
 
+    def _prepare(self, base: str) -> models.BaseModel:
+        """A base model whose files are here; the first time they may have to be made."""
+        if base in self._prepared:
+            return models.prepare(base, self.cache)
+        with self._loading:
+            if "torch" not in sys.modules:
+                openmp.prepare_this_process()
+            found = models.prepare(base, self.cache)
+        self._prepared.add(base)
+        return found
+
     def _engine(self, place: Place) -> Answers:
         """The base model of this folder and dtype, in memory.
 
         One whose files have changed since it was loaded is forgotten.
         """
+        if (found := self._engines.get(place)) is not None:  # whatever else is being loaded
+            return found
         with self._loading:
-            if place not in self._engines:
-                for old in [each for each in self._engines if each[:2] == place[:2]]:
-                    del self._engines[old]
-                    self._desks.pop(old, None)  # it ends with those whom it still serves
-                self._engines[place] = _open(*place[:2])
-            return self._engines[place]
+            if (found := self._engines.get(place)) is None:
+                self._forget(*place[:2])
+                found = self._engines[place] = _open(*place[:2])
+            return found
+
+    def _forget(self, folder: Path, dtype: str) -> None:
+        with self._lock:
+            for old in [each for each in self._engines if each[:2] == (folder, dtype)]:
+                del self._engines[old]
+                self._desks.pop(old, None)  # it ends with those whom it still serves
 
     def _is_training(self) -> bool:
         try:
@@ -192,7 +209,7 @@ class Answering:
     def _desk(self, place: Place, engine: Any) -> Desk:
         from ftjobs.backends.local.answers.desk import Desk
 
-        with self._loading:
+        with self._lock:
             desk = self._desks.get(place)
             if desk is None or desk.engine is not engine:
                 beside = Beside(self._is_training)
