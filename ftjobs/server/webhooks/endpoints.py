@@ -34,7 +34,7 @@ class Endpoint:
     """A URL that is told of jobs that end.
 
     `project` is whose jobs; None for everybody's.  `events` are statuses.  `created_at` is in Unix
-    seconds: what ended before is not told.
+    seconds: what ended in a second before it is not told.
     """
 
     id: str

@@ -132,5 +132,7 @@ class Lookout:
             return False
         if self._open.get(job.id, 0.0) >= endpoint.created_at:
             return True
-        second = int(endpoint.created_at)  # a job's times are whole seconds
+        # A job's times are whole seconds: what ended within that of the endpoint is rather told to
+        # one that came after than never told to one that was there.
+        second = int(endpoint.created_at)
         return max(job.finished_at or 0, job.created_at) >= second

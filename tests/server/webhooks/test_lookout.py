@@ -90,7 +90,8 @@ def test_what_ended_while_no_server_ran_is_told(rooms: Rooms) -> None:
 
 
 @pytest.mark.parametrize(("field", "seconds", "is_told"), [
-    ("created_at", 5, True), ("finished_at", 5, True), ("finished_at", -5, False),
+    ("created_at", 5, True), ("finished_at", 5, True), ("finished_at", 0, True),
+    ("finished_at", -1, False),
 ])  # fmt: skip
 def test_what_began_or_ended_unseen_is_known_by_its_times(
     rooms: Rooms, monkeypatch: pytest.MonkeyPatch, field: str, seconds: int, is_told: bool
