@@ -10,7 +10,7 @@ from contextlib import contextmanager
 __all__ = ["Counts", "Crowded", "Locks"]
 
 
-class Crowded(Exception):  # noqa: N818 - a state, which its callers have words for
+class Crowded(Exception):
     """Too many use or want a lock."""
 
 

@@ -2,6 +2,8 @@
 
 Two projects that upload the same bytes under one name may get one file of the backend: it then has
 two owners, neither sees that, and it goes when the last of them deletes it.
+
+Where the backend keeps no metadata, what a client gave its job as identity is remembered here.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ CREATE TABLE IF NOT EXISTS owners (
     project TEXT NOT NULL, bytes INTEGER NOT NULL, created_at INTEGER NOT NULL,
     expires_at INTEGER, UNIQUE (kind, id, project))
 """
+IDENTITIES = """
+CREATE TABLE IF NOT EXISTS identities (
+    token TEXT PRIMARY KEY, identity TEXT NOT NULL, job TEXT UNIQUE) WITHOUT ROWID
+"""
 
 
 class Owned(NamedTuple):
@@ -36,11 +42,12 @@ class Owned(NamedTuple):
 
 
 class Owners:
-    """The table of owners.  Every method is one transaction."""
+    """The tables of owners and identities.  Every method may raise StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.create(TABLE, "CREATE INDEX IF NOT EXISTS owners_of ON owners (kind, project)")
+        index = "CREATE INDEX IF NOT EXISTS owners_of ON owners (kind, project)"
+        database.create(TABLE, index, IDENTITIES)
 
     def add(
         self, kind: Kind, id_: str, project: str, *, size: int = 0, life: int | None = None
@@ -104,6 +111,26 @@ class Owners:
         """Bytes of a project's files."""
         sql = "SELECT coalesce(sum(bytes), 0) FROM owners WHERE kind='file' AND project=?"
         return int(self._database.rows(sql, project)[0][0])
+
+    def keep_identity(self, token: str, identity: str) -> None:
+        """A job with this identity is about to be created, under a request's token."""
+        sql = "INSERT OR REPLACE INTO identities (token, identity) VALUES (?, ?)"
+        self._database.write(sql, token, identity)
+
+    def drop_identity(self, token: str) -> None:
+        """It was not created."""
+        self._database.write("DELETE FROM identities WHERE token=?", token)
+
+    def add_job(self, job_id: str, project: str, token: str) -> None:
+        """A job that was created under a request's token is the project's."""
+        with self._database.transaction() as db:
+            self.add("job", job_id, project)
+            db.execute("UPDATE identities SET job=? WHERE token=?", (job_id, token))
+
+    def identity(self, job_id: str) -> str | None:
+        """What a client gave its job as identity, where it is remembered here."""
+        rows = self._database.rows("SELECT identity FROM identities WHERE job=?", job_id)
+        return str(rows[0][0]) if rows else None
 
     def expired(self) -> list[tuple[str, str]]:
         """(id, project) of the files whose time is over."""

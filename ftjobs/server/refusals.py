@@ -145,7 +145,11 @@ def logged(error: FtjobsError, request_id: str) -> FtjobsError:
     if not _is_for_the_log(error):
         return error
     log.error("%s: %s", request_id, error.message)
-    return Refusal(status_of(error), f"{told(error)}; its log says why: {request_id}")
+    return Refusal(
+        status_of(error),
+        f"{told(error)}; its log says why: {request_id}",
+        should_retry=getattr(error, "should_retry", None),
+    )
 
 
 def _is_for_the_log(error: FtjobsError) -> bool:

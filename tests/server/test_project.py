@@ -404,6 +404,55 @@ def test_jobs_that_are_created_at_once_are_counted(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) <= 5
+    assert len(made) == 5
     assert all("not ended" in words for words in refused)
     house.database.close()
+
+
+def test_an_admins_own_jobs_wait(tmp_path: Path) -> None:
+    """Others' are not counted, though they are seen."""
+    house = House(tmp_path, jobs_waiting=1)
+    file_id = house.upload("one")
+    house.create("one", file_id)
+    asked = JobSpec(model="fake-base", training_file=file_id)
+    admin = house.project("boss", "admin")
+    assert admin.create(asked).id in {job.id for job in admin.jobs()}
+    with pytest.raises(BackendError, match="1 jobs of this project"):
+        admin.create(asked)
+    house.database.close()
+
+
+def test_a_job_that_is_being_noted_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path, jobs_waiting=2)
+    file_id, noting, go_on = house.upload("one"), threading.Event(), threading.Event()
+    ensure = house.rooms.owners.ensure
+
+    def slowly(*what: Any) -> None:
+        noting.set()
+        assert go_on.wait(10)
+        ensure(*what)
+
+    monkeypatch.setattr(house.rooms.owners, "ensure", slowly)
+    made: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: made.append(house.create("one", file_id))) for _ in range(2)
+    ]
+    threads[0].start()
+    assert noting.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)  # it is refused by now, or waits
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert len(made) == 2
+    house.database.close()
+
+
+def test_what_an_admin_trained_with_is_the_admins_too(house: House) -> None:
+    """The job's file stays when the project that it was found at deletes it."""
+    file_id = house.upload("one")
+    admin = house.project("boss", "admin")
+    job = admin.create(JobSpec(model="fake-base", training_file=file_id))
+    assert house.finish("boss", job.id).ended
+    house.project("one").delete_file(file_id)
+    assert house.project("boss").content(file_id) == lines()

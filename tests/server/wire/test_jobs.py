@@ -8,8 +8,9 @@ import httpx2
 import pytest
 
 from ftjobs.backends.fake import FakeBackend
-from ftjobs.errors import DeadlineError, ServiceError
+from ftjobs.errors import DeadlineError, ServiceError, StoreError
 from ftjobs.schema import Capabilities, JobError
+from ftjobs.server.upkeep import recover
 from tests.server.conftest import Serve, Served
 
 from .data import create, created, error, finished, lines, send, sent
@@ -91,6 +92,7 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ({"metadata": {"k": "v" * 513}}, "metadata.k"),
     ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
     ({"metadata": {"k": 1}}, "metadata.k"),
+    ({"metadata": {"ftjobs_request": "serve-mine"}}, "metadata.ftjobs_request"),
     ({"trainingtype": "x"}, "trainingtype"),
     ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs"),
     ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs"),
@@ -289,9 +291,36 @@ def test_a_job_that_may_be_there_is_not_sent_again_blindly(serve: Serve) -> None
         assert len(list(backend.jobs())) == 1
 
 
+def _full(monkeypatch: pytest.MonkeyPatch, served: Served, method: str) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreError("/somewhere: the disk is full")
+
+    monkeypatch.setattr(served.desk.owners, method, full)
+
+
+def test_a_job_that_was_not_noted_is_not_made_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SDKs send a 503 again unless they are told."""
+    train = sent(served.http)
+    with monkeypatch.context() as patched:
+        _full(patched, served, "ensure")
+        plain = create(served.http, training_file=train)
+        keyed = create(served.http, training_file=train, headers={"idempotency-key": "k"})
+    assert (plain.status_code, plain.headers.get("x-should-retry")) == (503, "false")
+    assert "somewhere" not in plain.text
+    assert (keyed.status_code, keyed.headers.get("x-should-retry")) == (503, None)
+    assert create(served.http, training_file=train, headers={"idempotency-key": "k"}).is_success
+    assert len(list(served.desk.backend.jobs())) == 2
+    recover(served.desk.rooms)
+    assert len(served.http.get(JOBS).json()["data"]) == 2
+    owned = served.desk.owners.of("job", "")
+    assert len(owned) == 2
+
+
 @pytest.mark.parametrize("count", [15, 16])
 def test_a_job_may_have_all_the_metadata_of_the_wire(served: Served, count: int) -> None:
-    pairs = {f"key-{number}": "x" for number in range(count)}
+    pairs = {f"key-{number}": "x" for number in range(count - 1)} | {"ftjobs_identity": "serve-a"}
     job_id = created(served.http, metadata=pairs)
     assert served.http.get(f"{JOBS}/{job_id}").json()["metadata"] == pairs
 
