@@ -12,11 +12,12 @@ from ftjobs.errors import FtjobsError
 from ftjobs.server.caller import Caller
 from ftjobs.server.project import Project, Rooms
 from ftjobs.server.projects.jobs import CREATE
+from ftjobs.server.rounds import repeated
 
 __all__ = ["clean", "recover", "upkeep"]
 
 PAUSE = 600.0
-"""Seconds from one cleaning to the next."""
+"""Seconds from one round to the next."""
 PATIENCE = 5.0
 """Seconds for which the first request waits for what an earlier server has left to be learned."""
 
@@ -25,25 +26,22 @@ log = logging.getLogger("ftjobs.server")
 
 @contextmanager
 def upkeep(rooms: Rooms) -> Iterator[None]:
-    """Take up what a server that died has left, then clean now and then."""
+    """Take up what was left without an answer, and clean, both at once and now and then."""
     rooms.spool.clean(rooms.uploads.all_parts())  # before the first file comes
-    recovered, over = threading.Event(), threading.Event()
+    recovered = threading.Event()
 
-    def tend() -> None:
-        _try(recover, rooms)
-        recovered.set()
-        while not over.is_set():
-            _try(clean, rooms)
-            over.wait(PAUSE)
+    def learn() -> None:
+        try:
+            recover(rooms)
+        finally:
+            recovered.set()
 
-    thread = threading.Thread(target=tend, name="upkeep", daemon=True)
-    thread.start()
-    recovered.wait(PATIENCE)
-    try:
+    with (
+        repeated(learn, every=PAUSE, name="recovery"),
+        repeated(lambda: clean(rooms), every=PAUSE, name="cleaning"),
+    ):
+        recovered.wait(PATIENCE)
         yield
-    finally:
-        over.set()
-        thread.join(PATIENCE)
 
 
 def recover(rooms: Rooms) -> None:
@@ -70,13 +68,6 @@ def clean(rooms: Rooms) -> None:
             kept.append(error)
     if kept:
         log.warning("expired files that cannot be deleted: %d: %s", len(kept), kept[-1])
-
-
-def _try(work: Any, rooms: Rooms) -> None:
-    try:
-        work(rooms)
-    except FtjobsError as error:  # the next time, then
-        log.warning("%s: %s", work.__name__, error)
 
 
 def _of(rooms: Rooms, project: str) -> Project:

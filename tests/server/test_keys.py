@@ -131,6 +131,8 @@ def test_a_session_ends_with_its_time_its_key_or_when_it_is_told(
     with monkeypatch.context() as later:
         later.setattr("time.time", lambda: now + KEPT + 1)
         assert sessions.find(second) is None
+        sessions.begin(key.id)
+        assert len(database.rows("SELECT * FROM sessions")) == 1  # what is over is forgotten
     keys.revoke(key.id)
     assert sessions.find(second) is None
 
