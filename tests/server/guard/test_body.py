@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, suppress
 
+import httpx2
 import pytest
 
 from ftjobs.server.guard import body
@@ -114,12 +115,17 @@ def test_only_so_many_files_come_at_once(serve: Serve) -> None:
         busy = [stack.enter_context(connected(served.url)) for _ in range(2)]
         for sock in busy:
             sock.sendall(began)
-        refused = served.http.post("/files", content=b"")
-        while refused.status_code != 429:  # until both have come in
-            refused = served.http.post("/files", content=b"")
+        refused = until(served, 429)  # both have come in
         assert refused.json()["error"]["code"] == "too_many_uploads"
         assert served.http.get("/models").status_code == 200
         for sock in busy:
             sock.close()
-        while served.http.post("/files", content=b"").status_code == 429:
-            pass
+        until(served, 415)
+
+
+def until(served: Served, status: int) -> httpx2.Response:
+    """The answer to a form without a content type, once it has this status."""
+    last = time.monotonic() + 20
+    while (found := served.http.post("/files", content=b"")).status_code != status:
+        assert time.monotonic() < last, found.text
+    return found

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
+import time
 from typing import Any
 
 import httpx2
@@ -10,9 +12,10 @@ import pytest
 
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import FtjobsError, StoreError
-from ftjobs.schema import Model
+from ftjobs.schema import Delta, Model
 from tests.server.conftest import Serve, Served
 from tests.server.guard.raw import answer, connected, head
+from tests.server.wire.data import sent
 
 ASKED = {"model": "fake-base", "messages": [{"role": "user", "content": "the-words"}]}
 
@@ -24,7 +27,8 @@ def root(served: Served, path: str, method: str = "GET", **given: Any) -> httpx2
 
 def audited(served: Served) -> list[dict[str, Any]]:
     """The lines of audit.log.  A client has its answer a moment before the line is there."""
-    text = (served.desk.database.home / "audit.log").read_text()
+    path = served.desk.database.home / "audit.log"
+    text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -80,10 +84,12 @@ def test_nothing_else_is(served: Served, path: str) -> None:
 
 
 def test_a_proxy_before_a_server_without_keys_lets_nobody_in(served: Served) -> None:
-    refused = served.http.get("/models", headers={"x-forwarded-for": "203.0.113.9"})
-    assert refused.status_code == 401
+    proxies = [{"x-forwarded-for": "203.0.113.9"}, {"forwarded": "for=203.0.113.9"}]
+    for proxied in proxies:
+        assert served.http.get("/models", headers=proxied).status_code == 401
     with served.as_("a") as client:
-        assert client.get("/models", headers={"x-forwarded-for": "x"}).status_code == 200
+        for proxied in proxies:
+            assert client.get("/models", headers=proxied).status_code == 200
 
 
 def test_a_page_of_another_site_reaches_nothing(served: Served) -> None:
@@ -146,6 +152,14 @@ def test_too_many_requests_a_minute_get_429(serve: Serve) -> None:
             assert root(served, "/healthz").status_code == 200
         codes = [served.http.get("/models").status_code for _ in range(5)]
         assert codes == [401, 401, 401, 429, 429]  # and whoever tries keys
+
+
+def test_whoever_tries_keys_in_the_form_gets_429_too(serve: Serve) -> None:
+    with serve(requests_per_minute=3) as served:
+        served.as_("a").close()
+        tries = [root(served, "/login", "POST", data={"key": "ftj-x"}) for _ in range(5)]
+        assert [each.status_code for each in tries] == [403, 403, 403, 429, 429]
+        assert root(served, "/login").status_code == 200  # the form costs nothing
 
 
 class Broken(FakeBackend):
@@ -230,6 +244,37 @@ def test_the_audit_says_who_asked_what_and_holds_no_contents(served: Served) -> 
     assert [each["key"] for each in rest[1:]] == [""] * len(rest[1:])
 
 
+def test_a_client_that_left_before_its_answer_is_499_in_the_audit(serve: Serve) -> None:
+    """And in the metrics: it is no failure of the server's."""
+    asked, go = threading.Event(), threading.Event()
+
+    class Slow(FakeBackend):
+        def stream(self, *_: Any, **__: Any) -> Any:
+            asked.set()
+            assert go.wait(20)
+            yield Delta(finish_reason="stop")
+
+    body = json.dumps(ASKED).encode()
+    begun = head(
+        "POST", "/v1/chat/completions", content_type="application/json", content_length=len(body)
+    )
+    with serve(Slow()) as served:
+        with connected(served.url) as sock:
+            sock.sendall(begun + body)
+            assert asked.wait(20)
+        with connected(served.url) as sock:
+            sock.sendall(begun + body[:10])
+        try:
+            until = time.monotonic() + 20
+            while len(lines := audited(served)) < 2:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        finally:
+            go.set()
+        assert [each["status"] for each in lines] == [499, 499]
+        assert 'status="499"} 2.0' in root(served, "/metrics").text
+
+
 def test_metrics_count_by_template_for_admins(serve: Serve) -> None:
     with (
         serve(FakeBackend(answers={"the-words": "one two"})) as served,
@@ -264,6 +309,37 @@ def test_pages_are_shut_to_frames_and_foreign_scripts(served: Served) -> None:
         assert "unsafe-inline" not in found.headers["content-security-policy"]
         assert found.headers["referrer-policy"] in ("no-referrer", "same-origin")
         assert found.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_answer_says_how_it_may_be_used(served: Served) -> None:
+    """Whatever room it comes from: a page, an asset, a report, a file, an answer, a refusal."""
+    file_id = sent(served.http, b"no dataset")
+    digest = re.search(r"/static/app\.css\?v=\w+", root(served, "/login").text)
+    assert digest
+    for path, keeps in (
+        ("/", "no-store"),
+        ("/static/app.css", "no-cache"),
+        (digest[0], "public, max-age=31536000, immutable"),
+        (f"/files/{file_id}/check.html", "no-store"),
+        ("/files/none/check.html", "no-store"),
+        (f"/v1/files/{file_id}/content", "no-store"),
+        ("/v1/files", "no-store"),
+        ("/v1/chat/completions", "no-store"),
+        ("/nothing", "no-store"),
+    ):
+        is_chat = "chat" in path
+        found = root(served, path, "POST" if is_chat else "GET", json=ASKED if is_chat else None)
+        assert found.headers["cache-control"] == keeps, path
+        assert found.headers["x-content-type-options"] == "nosniff", path
+        assert found.headers["cross-origin-resource-policy"] == "same-origin", path
+        if path.endswith("check.html"):  # what others wrote: in a frame of ours, and nowhere else
+            assert found.headers["x-frame-options"] == "SAMEORIGIN"
+            assert found.headers["referrer-policy"] == "no-referrer"
+            assert found.headers["content-security-policy"].startswith("sandbox")
+        if path == "/":
+            assert found.headers["x-frame-options"] == "DENY"
+            assert found.headers["cross-origin-opener-policy"] == "same-origin"
+            assert found.headers["referrer-policy"] == "same-origin"
 
 
 def test_the_description_names_what_is_served_and_loads_nothing(served: Served) -> None:

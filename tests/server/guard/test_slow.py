@@ -80,6 +80,19 @@ def test_one_address_does_not_take_all_connections(serve: Serve) -> None:
             assert answer(again)[0] in (200, 503)
 
 
+def test_so_many_connections_are_open_at_once_from_wherever(serve: Serve) -> None:
+    with serve(connections=3) as served, ExitStack() as stack:
+        for _ in range(3):
+            sock = stack.enter_context(connected(served.url))
+            sock.sendall(head("GET", "/v1/models"))
+            assert answer(sock)[0] == 200
+        with connected(served.url) as one_more:
+            one_more.sendall(head("GET", "/v1/models"))
+            status, headers, error = answer(one_more)
+            assert (status, error["error"]["code"]) == (503, "too_many_connections")
+            assert "retry-after" in headers
+
+
 def test_places_are_given_back(serve: Serve) -> None:
     with serve(connections_per_address=1) as served:
         for _ in range(20):
