@@ -355,14 +355,6 @@ def test_deep_tools_are_refused(plain: Served) -> None:
     assert answer.json()["error"]["param"].startswith("tools.0.function.parameters.a.a")
 
 
-def test_another_projects_model_is_not_there(serve: Serve) -> None:
-    with serve() as served, served.as_("a", "read") as asking:
-        answer = asking.post("/chat/completions", json=chat(model="ft:fake-base:org::x"))
-        assert answer.status_code == 404
-        assert asking.post("/chat/completions", json=chat()).status_code == 200
-        assert served.http.post("/chat/completions", json=chat()).status_code == 401
-
-
 def test_a_backend_may_answer_in_words_of_its_own(serve: Serve) -> None:
     def write(_: str) -> Any:
         yield Delta(
