@@ -86,8 +86,3 @@ class Options(BaseModel):
         if options.tls_key is not None and options.tls_cert is None:
             raise ConfigError("tls_key is given, and no tls_cert", hint="Give both, or neither.")
         return options
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return self.host in ("127.0.0.1", "::1", "localhost")

@@ -27,13 +27,10 @@ POLICY = (
     "img-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-HEADERS = {
+HEADERS = {  # beside those that the door gives every answer
     "content-security-policy": POLICY,
-    "cache-control": "no-store",
     "referrer-policy": "same-origin",  # "no-referrer" would take the Origin from our own forms
-    "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
 }
 
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -106,5 +103,6 @@ def static(name: str, version: str) -> Response | None:
     if (found := _assets().get(name)) is None:
         return None
     keep = "public, max-age=31536000, immutable" if version == found.digest else "no-cache"
-    headers = {"cache-control": keep, "x-content-type-options": "nosniff"}
-    return Response(found.data, media_type=f"{found.kind}; charset=utf-8", headers=headers)
+    return Response(
+        found.data, media_type=f"{found.kind}; charset=utf-8", headers={"cache-control": keep}
+    )

@@ -60,9 +60,6 @@ PLACES = 4
 _SHUT = {
     "content-security-policy": "sandbox allow-scripts allow-downloads; frame-ancestors 'self'",
     "x-frame-options": "SAMEORIGIN",
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
 }
 
 

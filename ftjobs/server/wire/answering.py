@@ -51,7 +51,7 @@ class Answer(Response):
     def __init__(
         self, turns: Turns, project: str, begin: Callable[[], Iterator[bytes]], request_id: str
     ) -> None:
-        super().__init__(headers={"cache-control": "no-store"})
+        super().__init__()
         del self.headers["content-length"]
         self._turns, self._project, self._begin = turns, project, begin
         self._request_id = request_id

@@ -144,7 +144,6 @@ def file_content(source: Annotated[BinaryIO, Depends(_opened)]) -> StreamingResp
     headers = {
         "content-length": str(size),
         "content-disposition": "attachment",  # a browser is not to run what somebody has sent
-        "x-content-type-options": "nosniff",
     }
     blocks = iter(lambda: source.read(BLOCK), b"")
     return StreamingResponse(blocks, headers=headers, media_type="application/octet-stream")

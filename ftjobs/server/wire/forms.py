@@ -45,7 +45,6 @@ class Form:
     held: bool
     filename: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
-    bytes: int = 0
     sha256: str = ""
 
 
@@ -85,7 +84,7 @@ class _Keeper:
 
     def __init__(self, target: BinaryIO, held: Held | None) -> None:
         self._target, self._held = target, held
-        self.bytes, self.digest = 0, hashlib.sha256()
+        self.digest = hashlib.sha256()
 
     def keep(self, block: bytes) -> None:
         """Write some more.  Refusal 413 beyond the quota."""
@@ -93,7 +92,6 @@ class _Keeper:
             self._held.grow(len(block))
         self._target.write(block)
         self.digest.update(block)
-        self.bytes += len(block)
 
 
 class _Reader:
@@ -144,7 +142,7 @@ class _Reader:
             raise Refusal(400, "the form ends in the midst")
         if not self._has_file:
             raise Refusal(400, f"the form has no file {self._name!r}", param=self._name)
-        self._form.bytes, self._form.sha256 = keeper.bytes, keeper.digest.hexdigest()
+        self._form.sha256 = keeper.digest.hexdigest()
         return self._form
 
     # --- what the parser meets ---------------------------------------------------------------
