@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ftjobs.disk import sync_folder
+from ftjobs.disk import publish, settle
 from ftjobs.errors import FtjobsError, StoreError
 
 __all__ = ["Spool", "disk"]
@@ -59,13 +59,9 @@ class Spool:
     def keep(self, path: Path, part_id: str) -> None:
         """Make a received file a part that is there after a power cut."""
         with disk():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            path.replace(self.part(part_id))
-            sync_folder(self._folder)
+            with path.open("rb") as file:
+                settle(file)
+            publish(path, self.part(part_id), force=True)
 
     def clean(self, parts: Collection[str]) -> None:
         """Remove what a server that was killed has left, but these parts."""
