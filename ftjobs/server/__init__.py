@@ -6,6 +6,7 @@
     guard/        the door: what every request passes before it reaches a room
     app.py        what is served: routes, error answers, what runs beside them
     options.py    the table [serve] of the settings
+    desk.py       what all requests share: backend, options, rooms; and who asks
     database.py   server.db: the one connection of the rooms below
     keys.py       API keys: hashed, scoped, of a project
     sessions.py   cookies of browsers, made from keys
@@ -19,6 +20,9 @@
     once.py       Idempotency-Key: one answer for one request
     project.py    the backend as one project sees it; pages and wire read and write through it
     projects/     what a project can do, one file a noun
+    chats.py      turns: how many answers are written at once, and whose is next
+    pieces.py     an answer's pieces, from a thread of its own to the event loop
+    rounds.py     what is done again and again beside the requests, whatever goes wrong
     upkeep.py     what is taken up after a crash, and cleaned
     workers.py    jobs that go on though nobody asks for them
     description.py  what can be asked, as a page

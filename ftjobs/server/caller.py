@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 Scope = Literal["read", "train", "admin"]
 """read: look, and ask models; train: also upload, start, stop and delete; admin: also see every
-project's, the metrics, and manage keys."""
+project's, and the metrics."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _MAY: dict[Scope, frozenset[Scope]] = {

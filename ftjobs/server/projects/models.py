@@ -50,6 +50,7 @@ class Models(Jobs):
         Raises:
             NotFoundError: there is none for this project.
             InvalidRequestError: it is a base model, or a job makes it yet.
+            UnsupportedError: the backend deletes none.
         """
         job_id = self._maker(name)
         if job_id is None:
@@ -67,7 +68,7 @@ class Models(Jobs):
     def complete(
         self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling, tools: Tools = ()
     ) -> Completion:
-        """The whole answer of a model that this project has."""
+        """The whole answer of a model.  NotFoundError if there is none for this project."""
         asked = self._asked(model)
         with self.rooms.words.used():
             found = self.backend.complete(asked, messages, sampling=sampling, tools=tools)
@@ -77,7 +78,7 @@ class Models(Jobs):
     def stream(
         self, model: str, messages: Sequence[ChatMessage], *, sampling: Sampling, tools: Tools = ()
     ) -> Iterator[Delta]:
-        """The answer piece by piece."""
+        """The answer piece by piece.  NotFoundError if there is none for this project."""
         asked = self._asked(model)
         with self.rooms.words.used():
             pieces = self.backend.stream(asked, messages, sampling=sampling, tools=tools)
