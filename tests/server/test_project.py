@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -216,30 +217,36 @@ def test_what_the_backend_needs_is_said_without_names(house: House) -> None:
     assert house.project("one").file(file_id).id == file_id
 
 
-def test_uploads_and_deletions_at_once_lose_nothing(house: House) -> None:
+@pytest.mark.parametrize("held", ["upload", "delete_file"])
+def test_uploads_and_deletions_at_once_lose_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
     """What a project has uploaded is there, although another deletes the same in this moment."""
-    failures: list[str] = []
+    file_id = house.upload("one")
+    inside, go, real = threading.Event(), threading.Event(), getattr(house.backend, held)
 
-    def live(name: str) -> None:
-        for number in range(40):
-            file_id = house.upload(name)
-            if house.project(name).content(file_id) != lines():
-                failures.append(f"{name} {number}")
-            house.project(name).delete_file(file_id)
+    def hold(*given: Any, **more: Any) -> Any:
+        found = real(*given, **more) if held == "upload" else None
+        inside.set()
+        assert go.wait(20)
+        return found if held == "upload" else real(*given, **more)
 
-    def guarded(name: str) -> None:
-        try:
-            live(name)
-        except BackendError as error:
-            failures.append(repr(error))
-
-    threads = [threading.Thread(target=guarded, args=(name,)) for name in ("one", "two", "three")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert list(house.backend.files()) == []
+    monkeypatch.setattr(house.backend, held, hold)
+    with ThreadPoolExecutor() as pool:
+        asks: dict[str, Callable[[], str | None]] = {
+            "upload": lambda: house.upload("two"),
+            "delete_file": lambda: house.project("one").delete_file(file_id),
+        }
+        first = pool.submit(asks.pop(held))
+        assert inside.wait(20)
+        (other,) = (pool.submit(ask) for ask in asks.values())
+        wait([other], 0.5)  # it comes in between where nothing keeps it from doing so
+        go.set()
+        (theirs,) = {first.result(20), other.result(20)} - {None}
+    assert theirs
+    assert house.project("two").content(theirs) == lines()
+    with pytest.raises(NotFoundError):
+        house.project("one").file(file_id)
 
 
 def test_a_file_that_the_backend_has_lost_can_be_deleted(house: House) -> None:
