@@ -21,7 +21,7 @@ from ftjobs.backends.profiles import ANY_URL
 from ftjobs.backends.wire import WireBackend
 from ftjobs.errors import ConfigError, UnreachableError
 from ftjobs.server.options import Options
-from ftjobs.server.running import serving, url
+from ftjobs.server.running import serving, tls, url
 from tests.server.conftest import Serve, Served
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -228,6 +228,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_tls(serve: Serve, certificate: tuple[Path, Path]) -> None:
     cert, key = certificate
     with serve(tls_cert=cert, tls_key=key) as served:
+        context = tls(served.desk.options)  # OpenSSL's own rules may refuse what we do not
+        assert context
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
         assert served.url.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(cert))
         found = httpx2.get(f"{served.url}/models", verify=trusted, trust_env=False)
