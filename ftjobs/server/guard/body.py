@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope
 from ftjobs.server.options import MiB, Options
 from ftjobs.server.refusals import Refusal
 
-__all__ = ["Body", "largest_body", "takes_files"]
+__all__ = ["PART_BYTES", "Body", "largest_body", "takes_files"]
 
 PART_BYTES = 64 * MiB
 """The largest part of an upload (the wire's own limit)."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftjobs.server.desk import Trains
-from ftjobs.server.options import MiB
+from ftjobs.server.guard.body import PART_BYTES
 from ftjobs.server.wire.forms import Form, received
 from ftjobs.server.wire.nouns import (
     ExpiresAfter,
@@ -25,8 +25,6 @@ from ftjobs.server.wire.nouns import (
 
 router = APIRouter(tags=["uploads"])
 
-PART_BYTES = 64 * MiB
-"""The largest part, as on the wire."""
 MOST_PARTS = 10_000
 _Id = Annotated[str, Field(max_length=100)]
 
