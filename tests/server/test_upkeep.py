@@ -18,7 +18,7 @@ from ftjobs.backends.fake import EVERYTHING, FakeBackend
 from ftjobs.backends.fireworks.backend import FireworksBackend
 from ftjobs.backends.profiles import PROFILES
 from ftjobs.backends.together.backend import TogetherBackend
-from ftjobs.errors import DeadlineError, ServiceError, UnreachableError
+from ftjobs.errors import DeadlineError, ServiceError, UnreachableError, UnsupportedError
 from ftjobs.schema import Job, JobSpec
 from ftjobs.server import once, uploads
 from ftjobs.server import upkeep as rooms_upkeep
@@ -195,6 +195,9 @@ def test_the_operators_job_is_nobody_elses(tmp_path: Path) -> None:
         assert house.create("one", file_id, model="base", metadata=identity) != theirs
         (seen,) = (job for job in house.project("boss", "admin").jobs() if job.id == theirs)
         assert seen.metadata == identity
+        with pytest.raises(UnsupportedError):
+            house.create("one", file_id, model="base", metadata=identity, method="reinforcement")
+        assert len(house.database.rows("SELECT * FROM identities")) == 1  # of the job that there is
         house.database.close()
 
 
