@@ -257,17 +257,17 @@ def test_a_project_has_so_many_jobs_at_once(serve: Serve) -> None:
 class Losing(FakeBackend):
     """Creates jobs, and then has nothing to say about it."""
 
-    lost: Exception | None = DeadlineError("no answer in time")
+    lost: Exception
 
     def create(self, spec: Any) -> Any:
-        job = super().create(spec)
-        if self.lost is not None:
-            raise self.lost
-        return job
+        super().create(spec)
+        raise self.lost
 
 
-def test_a_job_whose_answer_was_lost_is_found(serve: Serve) -> None:
+@pytest.mark.parametrize("lost", [DeadlineError("late"), StoreError("full"), KeyError("id")])
+def test_a_job_whose_answer_was_lost_is_found(serve: Serve, lost: Exception) -> None:
     backend = Losing()
+    backend.lost = lost
     with serve(backend) as served:
         answer = create(served.http, training_file=sent(served.http), metadata={"a": "b"})
         assert answer.status_code == 200
