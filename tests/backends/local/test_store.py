@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -66,20 +67,20 @@ def test_a_file_whose_deletion_was_cut_off_is_there_whole_or_gone(
     store = Store(tmp_path / "home")
     file = store.add_file(source, purpose="fine-tune")
 
-    def dies(*_: object, **__: object) -> None:
-        raise _Dies
+    def cut_off() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", Mock(side_effect=_Dies))
+            store.delete_file(file.id)
 
-    with monkeypatch.context() as patch, pytest.raises(_Dies):
-        patch.setattr(Path, "unlink", dies)
-        store.delete_file(file.id)
+    with pytest.raises(_Dies):
+        cut_off()
     assert list(store.files()) == []
     assert store.file_path(file.id).exists()  # until somebody looks
     again = store.add_file(source, purpose="fine-tune")
     store.sweep()
     assert store.file_path(again.id).read_text() == "{}\n"
-    with monkeypatch.context() as patch, pytest.raises(_Dies):
-        patch.setattr(Path, "unlink", dies)
-        store.delete_file(file.id)
+    with pytest.raises(_Dies):
+        cut_off()
     store.sweep()
     assert not store.file_path(file.id).exists()
 

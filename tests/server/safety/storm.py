@@ -1,4 +1,4 @@
-"""A server under load that is killed again and again, and what must be true afterwards: `make storm`."""
+"""`make storm`: a server under load is killed again and again, and nothing that it said is lost."""
 
 from __future__ import annotations
 
