@@ -20,12 +20,14 @@
     once.py       Idempotency-Key: one answer for one request
     project.py    the backend as one project sees it; pages and wire read and write through it
     projects/     what a project can do, one file a noun
-    chats.py      turns: how many answers are written at once, and whose is next
+    turns.py      how many answers are written at once, and whose is next
     pieces.py     an answer's pieces, from a thread of its own to the event loop
     rounds.py     what is done again and again beside the requests, whatever goes wrong
     upkeep.py     what is taken up after a crash, and cleaned
     workers.py    jobs that go on though nobody asks for them
     description.py  what can be asked, as a page
+    metrics.py    numbers for Prometheus
+    health.py     whether the process lives, and whether it can be asked
     refusals.py   errors of ftjobs in the wire's shape
     wire/         one file a noun: from requests to `Project`, from nouns to answers
     pages/        what people see in a browser

@@ -17,10 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ftjobs.errors import FtjobsError
-from ftjobs.server import description
+from ftjobs.server import description, health
 from ftjobs.server.desk import Desk
-from ftjobs.server.guard import health
-from ftjobs.server.guard.metrics import METHODS
+from ftjobs.server.metrics import METHODS
 from ftjobs.server.pages import add_pages, is_page, page_refused
 from ftjobs.server.refusals import Refusal, error_body, logged, misunderstood, refuse
 from ftjobs.server.upkeep import upkeep

@@ -8,7 +8,6 @@ from fastapi import Depends, Request
 
 from ftjobs.backends.base import Backend
 from ftjobs.server.caller import THIS_MACHINE, Caller, Scope
-from ftjobs.server.chats import Turns
 from ftjobs.server.database import Database
 from ftjobs.server.keys import Keys
 from ftjobs.server.once import Once
@@ -17,6 +16,7 @@ from ftjobs.server.owners import Owners
 from ftjobs.server.project import Project, Rooms
 from ftjobs.server.refusals import Refusal
 from ftjobs.server.sessions import Sessions
+from ftjobs.server.turns import Turns
 
 __all__ = ["Administers", "Desk", "Reads", "Trains"]
 

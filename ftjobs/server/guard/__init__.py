@@ -8,8 +8,6 @@
     hosts.py     names this server is called by, and pages that may write to it
     rates.py     requests a minute
     audit.py     who asked what
-    metrics.py   numbers for Prometheus
-    health.py    whether the process lives, and whether it can be asked
     strict.py    heads that can be read in one way only
     slow.py      connections that send or read too slowly, or are too many
 

@@ -10,8 +10,8 @@ from ftjobs.errors import NotFoundError
 from ftjobs.schema import Capabilities
 from ftjobs.server.caller import Caller
 from ftjobs.server.database import Database
-from ftjobs.server.guard.metrics import Metrics
 from ftjobs.server.locks import Counts, Locks
+from ftjobs.server.metrics import Metrics
 from ftjobs.server.once import Once, digest_of
 from ftjobs.server.options import Options
 from ftjobs.server.owners import Kind, Owned, Owners

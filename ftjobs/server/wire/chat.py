@@ -12,12 +12,12 @@ from ftjobs.schema import ChatMessage, Delta, Sampling
 from ftjobs.server.desk import Reads
 from ftjobs.server.project import Project
 from ftjobs.server.refusals import Refusal
-from ftjobs.server.wire.answering import answer
-from ftjobs.server.wire.answers import Head, Reader, as_deltas, told
-from ftjobs.server.wire.asking import sampling_of
-from ftjobs.server.wire.chatanswer import ChatCompletion, events, whole
-from ftjobs.server.wire.chatrequest import ChatRequest, Function
-from ftjobs.server.wire.toolcalls import CallReader, FixedReader
+from ftjobs.server.wire.chat_answer import ChatCompletion, events, whole
+from ftjobs.server.wire.chat_request import ChatRequest, Function
+from ftjobs.server.wire.deltas import Head, Reader, as_deltas, told
+from ftjobs.server.wire.response import answer
+from ftjobs.server.wire.settings import sampling_of
+from ftjobs.server.wire.tool_calls import CallReader, FixedReader
 
 router = APIRouter(tags=["chat"])
 

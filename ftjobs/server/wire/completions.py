@@ -18,8 +18,7 @@ from ftjobs.schema import ChatMessage, Delta, Sampling, Usage
 from ftjobs.server.desk import Reads
 from ftjobs.server.project import Project
 from ftjobs.server.refusals import Refusal
-from ftjobs.server.wire.answering import DONE, answer
-from ftjobs.server.wire.answers import (
+from ftjobs.server.wire.deltas import (
     Head,
     as_deltas,
     as_json,
@@ -30,7 +29,8 @@ from ftjobs.server.wire.answers import (
     told,
     usage_body,
 )
-from ftjobs.server.wire.asking import Asking, sampling_of
+from ftjobs.server.wire.response import DONE, answer
+from ftjobs.server.wire.settings import Asking, sampling_of
 
 router = APIRouter(tags=["completions"])
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import AuthError, RateLimitError, ServiceError, UnreachableError
 from ftjobs.schema import Capabilities, Delta
-from ftjobs.server.wire.chatanswer import ChatCompletion
+from ftjobs.server.wire.chat_answer import ChatCompletion
 from tests.server.conftest import Serve, Served
 from tests.server.wire.script import MODEL, Script, chat, running, sdk, words
 

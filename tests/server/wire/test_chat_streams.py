@@ -17,7 +17,7 @@ import pytest
 from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import ServiceError, StoreError
 from ftjobs.schema import Delta, Usage
-from ftjobs.server.wire import answering
+from ftjobs.server.wire import response
 from tests.server.conftest import Serve, Served
 from tests.server.wire.script import Script, chat, sdk, words
 from tests.server.wire.test_chat import CALL, TOOL
@@ -269,7 +269,7 @@ def test_a_slow_reader_holds_the_answer_up(serve: Serve) -> None:
 def test_a_stream_that_waits_says_that_it_lives(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answering, "QUIET", 0.05)
+    monkeypatch.setattr(response, "QUIET", 0.05)
     loaded = threading.Event()
 
     def write(_: str) -> Iterator[Delta]:

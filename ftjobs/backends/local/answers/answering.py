@@ -34,9 +34,9 @@ from ftjobs.schema import ChatMessage, Choice, Completion, Delta
 
 if TYPE_CHECKING:
     from ftjobs.backends.local.answers.batch import Found
-    from ftjobs.backends.local.answers.desk import Desk
     from ftjobs.backends.local.answers.engine import Engine, Question
     from ftjobs.backends.local.answers.labels import LabelQuestion, Labels
+    from ftjobs.backends.local.answers.shared import SharedBatch
 
     Answers = Engine | Labels
     """What answers: `Engine` for decoders, `Seq2Seq`, which is one, for encoder-decoders."""
@@ -52,7 +52,7 @@ class Answering:
     def __init__(self, store: Store, cache: Path) -> None:
         self.store, self.cache = store, cache
         self._engines: dict[Place, Answers] = {}
-        self._desks: dict[Place, Desk] = {}
+        self._batches: dict[Place, SharedBatch] = {}
         self._prepared: set[str] = set()
         self._lock = threading.Lock()
         # Models are loaded one by one: transformers changes what all threads share as it does so.
@@ -81,15 +81,15 @@ class Answering:
         engine = self._engine(place)
         with _refusing(request.model):
             question: Any = _question(engine, request, adapter)
-            speaker = self._desk(place, engine) if engine.joins(question) else engine
+            speaker = self._shared(place, engine) if engine.joins(question) else engine
             yield from speaker.say(question, whole=whole)
 
     def close(self) -> None:
         """End the answers that are being written in batches with others."""
         with self._lock:
-            desks = list(self._desks.values())
-        for desk in desks:
-            desk.close()
+            batches = list(self._batches.values())
+        for shared in batches:
+            shared.close()
 
     def complete_many(
         self, requests: Sequence[Request]
@@ -198,7 +198,7 @@ class Answering:
         with self._lock:
             for old in [each for each in self._engines if each[:2] == (folder, dtype)]:
                 del self._engines[old]
-                self._desks.pop(old, None)  # it ends with those whom it still serves
+                self._batches.pop(old, None)  # it ends with those whom it still serves
 
     def _is_training(self) -> bool:
         try:
@@ -206,15 +206,15 @@ class Answering:
         except StoreError:  # no reason not to answer
             return False
 
-    def _desk(self, place: Place, engine: Any) -> Desk:
-        from ftjobs.backends.local.answers.desk import Desk
+    def _shared(self, place: Place, engine: Any) -> SharedBatch:
+        from ftjobs.backends.local.answers.shared import SharedBatch
 
         with self._lock:
-            desk = self._desks.get(place)
-            if desk is None or desk.engine is not engine:
+            shared = self._batches.get(place)
+            if shared is None or shared.engine is not engine:
                 beside = Beside(self._is_training)
-                desk = self._desks[place] = Desk(engine, rest=beside.rest)
-            return desk
+                shared = self._batches[place] = SharedBatch(engine, rest=beside.rest)
+            return shared
 
 
 def _open(folder: Path, dtype: str) -> Answers:

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftjobs.backends.local.answers.batch import Batch
-from ftjobs.backends.local.answers.desk import Desk
 from ftjobs.backends.local.answers.draw import Scored, scored
 from ftjobs.backends.local.answers.engine import Engine
 from ftjobs.backends.local.answers.gathered import Answered
+from ftjobs.backends.local.answers.shared import SharedBatch
 from ftjobs.backends.local.answers.vocabulary import Vocabulary
 from ftjobs.backends.local.answers.writer import Writer
 from ftjobs.schema import Delta, Sampling
@@ -94,8 +94,8 @@ def test_a_batch_and_a_desk_tell_the_same(engine: Engine, tmp_path: Path, tiny_m
     wanted = [alone(engine, each) for each in asks]
     questions = [(number, each.question(engine)) for number, each in enumerate(asks)]
     batch = dict(Batch(engine, questions).run())
-    desk = [gathered(each, Desk(engine).say(each.question(engine))) for each in asks]
-    for found, given_alone in zip([*map(batch.get, range(3)), *desk], wanted * 2, strict=True):
+    shared = [gathered(each, SharedBatch(engine).say(each.question(engine))) for each in asks]
+    for found, given_alone in zip([*map(batch.get, range(3)), *shared], wanted * 2, strict=True):
         assert isinstance(found, Answered)
         assert (found.texts, found.usage) == (given_alone.texts, given_alone.usage)
         for ours, theirs in zip(found.logprobs, given_alone.logprobs, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftjobs.server.wire.toolcalls import Call, CallReader, FixedReader
+from ftjobs.server.wire.tool_calls import Call, CallReader, FixedReader
 
 NAMES = ("now", "get_weather")
 ARGUMENTS = {"city": "Kyoto 京都", "n": 2}

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ftjobs.errors import ServiceError
 from ftjobs.schema import Completion, Delta, Usage
-from ftjobs.server.wire.toolcalls import Call
+from ftjobs.server.wire.tool_calls import Call
 
 __all__ = [
     "Head",

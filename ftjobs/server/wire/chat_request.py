@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from ftjobs.schema import ChatMessage
 from ftjobs.server.refusals import Refusal
-from ftjobs.server.wire.asking import Asking
+from ftjobs.server.wire.settings import Asking
 
 __all__ = ["ChatRequest"]
 

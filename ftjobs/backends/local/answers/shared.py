@@ -54,7 +54,7 @@ class Order(Asked):
         return self.taker.is_alive() and not self.taker.daemon
 
 
-class Desk:
+class SharedBatch:
     """Takes requests to one engine.  See `Batch` for the limits.
 
     Only what `Engine.joins` allows may be asked here.  `rest` is called after each step, with the

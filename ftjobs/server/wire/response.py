@@ -11,10 +11,10 @@ from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ftjobs.errors import FtjobsError
-from ftjobs.server.chats import Turns
 from ftjobs.server.desk import Desk
 from ftjobs.server.pieces import Pieces
 from ftjobs.server.refusals import Refusal, logged, refuse
+from ftjobs.server.turns import Turns
 
 __all__ = ["DONE", "QUIET", "Answer", "answer"]
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from ftjobs.schema import Delta
-from ftjobs.server.wire.answering import DONE
-from ftjobs.server.wire.answers import (
+from ftjobs.server.wire.chat_request import ChatRequest, ToolCall
+from ftjobs.server.wire.deltas import (
     Head,
     as_json,
     closing_of,
@@ -18,7 +18,7 @@ from ftjobs.server.wire.answers import (
     token_logprobs,
     usage_body,
 )
-from ftjobs.server.wire.chatrequest import ChatRequest, ToolCall
+from ftjobs.server.wire.response import DONE
 
 __all__ = ["ChatCompletion", "events", "whole"]
 

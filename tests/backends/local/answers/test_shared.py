@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from ftjobs.backends.local.answers.desk import Desk
 from ftjobs.backends.local.answers.engine import MAX_ADAPTERS, Engine
+from ftjobs.backends.local.answers.shared import SharedBatch
 from ftjobs.backends.local.backend import LocalBackend
 from ftjobs.errors import InvalidRequestError, ServiceError
 from ftjobs.schema import ChatMessage, Delta, Sampling
@@ -40,11 +40,11 @@ def engine(tiny_model: Path) -> Engine:
 
 
 @pytest.fixture
-def desk(engine: Engine) -> Iterator[Desk]:
-    desk = Desk(engine)
-    yield desk
-    desk.close()
-    assert desk._thread is None
+def shared(engine: Engine) -> Iterator[SharedBatch]:
+    shared = SharedBatch(engine)
+    yield shared
+    shared.close()
+    assert shared._thread is None
     assert not any(engine._users.values())
 
 
@@ -80,8 +80,8 @@ def watch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Watch:
     return Watch(engine, monkeypatch)
 
 
-def ask(desk: Desk, each: Ask, **settings: Any) -> Any:
-    return gathered(each, desk.say(each.question(desk.engine), **settings))
+def ask(shared: SharedBatch, each: Ask, **settings: Any) -> Any:
+    return gathered(each, shared.say(each.question(shared.engine), **settings))
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -91,61 +91,65 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-def ended(desk: Desk) -> None:
-    """Wait until the desk's thread is gone."""
-    until(lambda: desk._thread is None)
+def ended(shared: SharedBatch) -> None:
+    """Wait until the shared's thread is gone."""
+    until(lambda: shared._thread is None)
 
 
 def test_threads_get_the_answers_given_alone(engine: Engine, adapters: list[Path]) -> None:
     asks = mixture(adapters, 14, seed=1)
     wanted = [alone(engine, each) for each in asks]
     for max_rows, budget in [(64, None), (3, None), (12, 400)]:
-        desk = Desk(engine, max_rows=max_rows, budget=budget)
+        shared = SharedBatch(engine, max_rows=max_rows, budget=budget)
         with ThreadPoolExecutor(14) as pool:
-            found = list(pool.map(partial(ask, desk), asks))
+            found = list(pool.map(partial(ask, shared), asks))
         assert found == wanted
-        ended(desk)
+        ended(shared)
         assert not any(engine._users.values())
 
 
-def test_those_who_ask_at_once_share_their_steps(engine: Engine, watch: Watch, desk: Desk) -> None:
+def test_those_who_ask_at_once_share_their_steps(
+    engine: Engine, watch: Watch, shared: SharedBatch
+) -> None:
     watch.hold()
     with ThreadPoolExecutor(6) as pool:
-        found = [pool.submit(ask, desk, Ask(f"{n}")) for n in range(6)]
-        until(lambda: len(desk._open) == 6)
+        found = [pool.submit(ask, shared, Ask(f"{n}")) for n in range(6)]
+        until(lambda: len(shared._open) == 6)
         watch.go_on()
     assert all(each.result().reasons == ("length",) for each in found)
     assert max(watch.rows) >= 5  # the first was under way before the others came
     assert len(watch.rows) < 3 * 20
 
 
-def test_a_lone_request_waits_for_nobody(engine: Engine, watch: Watch, desk: Desk) -> None:
-    deltas = list(desk.say(Ask("hello").question(engine)))
+def test_a_lone_request_waits_for_nobody(engine: Engine, watch: Watch, shared: SharedBatch) -> None:
+    deltas = list(shared.say(Ask("hello").question(engine)))
     assert watch.rows == [1] * 20
     assert deltas[-1].usage is not None
     assert [delta.usage for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
-    ended(desk)
+    ended(shared)
     before = threading.active_count()
-    assert ask(desk, Ask("hello")) == alone(engine, Ask("hello"))
-    ended(desk)
+    assert ask(shared, Ask("hello")) == alone(engine, Ask("hello"))
+    ended(shared)
     until(lambda: threading.active_count() <= before)
 
 
 def test_one_who_comes_later_is_let_in_at_the_next_step(
-    engine: Engine, watch: Watch, desk: Desk
+    engine: Engine, watch: Watch, shared: SharedBatch
 ) -> None:
-    first = desk.say(Ask("first", LONG).question(engine))
+    first = shared.say(Ask("first", LONG).question(engine))
     next(first)
-    assert ask(desk, Ask("second")) == alone(engine, Ask("second"))
+    assert ask(shared, Ask("second")) == alone(engine, Ask("second"))
     assert 2 in watch.rows
     assert next(first).finish_reason is None
     first.close()  # type: ignore[attr-defined]
 
 
-def test_closing_takes_the_rows_out_at_once(engine: Engine, watch: Watch, desk: Desk) -> None:
-    leaving = desk.say(Ask("x", Sampling(temperature=1, n=3, max_tokens=400)).question(engine))
+def test_closing_takes_the_rows_out_at_once(
+    engine: Engine, watch: Watch, shared: SharedBatch
+) -> None:
+    leaving = shared.say(Ask("x", Sampling(temperature=1, n=3, max_tokens=400)).question(engine))
     next(leaving)
-    staying = desk.say(Ask("y", LONG).question(engine))
+    staying = shared.say(Ask("y", LONG).question(engine))
     next(staying)
     watch.hold()
     leaving.close()  # type: ignore[attr-defined]
@@ -157,29 +161,29 @@ def test_closing_takes_the_rows_out_at_once(engine: Engine, watch: Watch, desk: 
 
 
 def test_what_is_left_while_it_waits_is_never_read(engine: Engine, watch: Watch) -> None:
-    desk = Desk(engine, max_rows=1)
+    shared = SharedBatch(engine, max_rows=1)
     two = Sampling(temperature=1, n=2, max_tokens=200, min_tokens=200)
-    deltas = desk.say(Ask("y" * 30, two).question(engine))
+    deltas = shared.say(Ask("y" * 30, two).question(engine))
     next(deltas)
     deltas.close()  # type: ignore[attr-defined]
-    ended(desk)
+    ended(shared)
     assert [columns > 1 for columns in watch.columns] == [True] + [False] * (len(watch.rows) - 1)
 
 
 def test_closing_the_desk_ends_all(engine: Engine) -> None:
-    desk = Desk(engine)
-    streams = [desk.say(Ask(f"{n}", LONG).question(engine)) for n in range(3)]
+    shared = SharedBatch(engine)
+    streams = [shared.say(Ask(f"{n}", LONG).question(engine)) for n in range(3)]
     for deltas in streams:
         next(deltas)
-    desk.close()
-    assert desk._thread is None
+    shared.close()
+    assert shared._thread is None
     for deltas in streams:
         with pytest.raises(ServiceError, match="closed"):
             list(deltas)
 
 
 def test_a_failing_request_fails_alone(
-    engine: Engine, desk: Desk, adapters: list[Path], tmp_path: Path, tiny_model: Path
+    engine: Engine, shared: SharedBatch, adapters: list[Path], tmp_path: Path, tiny_model: Path
 ) -> None:
     broken = save_adapter(tmp_path / "broken", tiny_model, std=float("nan"))
     gone = save_adapter(tmp_path / "gone", tiny_model)
@@ -192,7 +196,7 @@ def test_a_failing_request_fails_alone(
 
     def answer(number: int) -> Any:
         try:
-            return gathered(questions[number], desk.say(asked[number]))
+            return gathered(questions[number], shared.say(asked[number]))
         except ValueError as error:
             return str(error)
 
@@ -204,7 +208,7 @@ def test_a_failing_request_fails_alone(
 
 
 def test_an_error_of_the_engine_reaches_all_who_wait(
-    engine: Engine, watch: Watch, desk: Desk
+    engine: Engine, watch: Watch, shared: SharedBatch
 ) -> None:
     def fail_later(_columns: int) -> None:
         if len(watch.rows) > 30:
@@ -213,38 +217,38 @@ def test_an_error_of_the_engine_reaches_all_who_wait(
     watch.before = fail_later
     errors = []
     with ThreadPoolExecutor(8) as pool:
-        for found in [pool.submit(ask, desk, Ask(f"{n}", LONG)) for n in range(8)]:
+        for found in [pool.submit(ask, shared, Ask(f"{n}", LONG)) for n in range(8)]:
             with pytest.raises(ServiceError, match=r"the model stopped: no memory$") as caught:
                 found.result(SECONDS)
             errors.append(caught.value)
     assert len(set(map(id, errors))) == 8
     watch.before = lambda _columns: None
-    assert ask(desk, Ask("again")) == alone(engine, Ask("again"))
+    assert ask(shared, Ask("again")) == alone(engine, Ask("again"))
 
 
 def test_what_cannot_be_read_fails_without_the_others(
-    engine: Engine, watch: Watch, desk: Desk
+    engine: Engine, watch: Watch, shared: SharedBatch
 ) -> None:
     def refuse_long(columns: int) -> None:
         if columns > 200:
             raise RuntimeError("not enough memory")
 
     watch.before = refuse_long
-    first = desk.say(Ask("first", LONG).question(engine))
+    first = shared.say(Ask("first", LONG).question(engine))
     begun = [next(first)]
     with pytest.raises(RuntimeError, match="not enough memory"):
-        ask(desk, Ask("z" * 300, Sampling(n=2)))
+        ask(shared, Ask("z" * 300, Sampling(n=2)))
     found = gathered(Ask("first", LONG), [*begun, *first])
     assert found == alone(engine, Ask("first", LONG))
 
 
 def test_who_came_first_comes_in_first(engine: Engine, watch: Watch) -> None:
     """A long prompt that does not fit yet is passed by no shorter one."""
-    desk = Desk(engine, budget=420)
+    shared = SharedBatch(engine, budget=420)
     begun: list[str] = []
 
     def take(name: str, each: Ask) -> None:
-        deltas = desk.say(each.question(engine))
+        deltas = shared.say(each.question(engine))
         begun.append(name) if next(deltas, None) else None
         list(deltas)
 
@@ -253,7 +257,7 @@ def test_who_came_first_comes_in_first(engine: Engine, watch: Watch) -> None:
     for name, text in [("a", "a"), ("b", "b"), ("long", "x" * 330), ("c", "c"), ("d", "d")]:
         threads.append(threading.Thread(target=take, args=(name, Ask(text))))
         threads[-1].start()
-        until(lambda: len(desk._open) == len(threads))
+        until(lambda: len(shared._open) == len(threads))
     watch.go_on()
     for thread in threads:
         thread.join(SECONDS)
@@ -265,16 +269,16 @@ def test_more_adapters_than_fit_side_by_side(tmp_path: Path, tiny_model: Path) -
     engine = Engine(tiny_model, dtype="float32", device="cpu")
     folders = [save_adapter(tmp_path / str(n), tiny_model, seed=n) for n in range(MAX_ADAPTERS + 2)]
     asks = [Ask("the same", adapter=folder) for folder in folders]
-    desk = Desk(engine)
+    shared = SharedBatch(engine)
     with ThreadPoolExecutor(len(asks)) as pool:
-        found = list(pool.map(lambda each: ask(desk, each), asks))
+        found = list(pool.map(lambda each: ask(shared, each), asks))
     assert len({each.texts for each in found}) == len(folders)
     assert found[0] == alone(engine, asks[0])
 
 
-def test_pieces_of_several_answers_say_when_each_ends(engine: Engine, desk: Desk) -> None:
+def test_pieces_of_several_answers_say_when_each_ends(engine: Engine, shared: SharedBatch) -> None:
     sampling = Sampling(temperature=1, seed=3, n=3, max_tokens=12, stop=("e",))
-    deltas: list[Delta] = list(desk.say(Ask("x", sampling).question(engine)))
+    deltas: list[Delta] = list(shared.say(Ask("x", sampling).question(engine)))
     for index in range(3):
         own = [delta for delta in deltas if delta.index == index]
         assert [bool(delta.finish_reason) for delta in own] == [False] * (len(own) - 1) + [True]
@@ -297,7 +301,7 @@ def test_the_backend_shares_one_batch(backend: LocalBackend, tiny_model: Path) -
     one_by_one = [answer(number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(answer, range(8))) == one_by_one
-    assert len(backend._answering._desks) == 1
+    assert len(backend._answering._batches) == 1
     backend.close()
     assert answer(0) == one_by_one[0]
 
@@ -312,17 +316,17 @@ def test_a_form_that_cannot_be_written_is_refused(backend: LocalBackend, tiny_mo
 PROGRAM = """
     import sys, threading
     from pathlib import Path
-    from ftjobs.backends.local.answers.desk import Desk
+    from ftjobs.backends.local.answers.shared import SharedBatch
     from ftjobs.backends.local.answers.engine import Engine
     from ftjobs.schema import Sampling
 
     engine = Engine(Path(sys.argv[1]), dtype="float32", device="cpu")
-    desk = Desk(engine)
+    shared = SharedBatch(engine)
     prompt = [{"role": "user", "content": "hello"}]
 
     def say(tokens):
         sampling = Sampling(temperature=0, max_tokens=tokens)
-        return desk.say(engine.question(prompt, sampling))
+        return shared.say(engine.question(prompt, sampling))
 """
 
 

@@ -11,7 +11,7 @@ from ftjobs.backends.fake import FakeBackend
 from ftjobs.errors import UnreachableError
 from ftjobs.schema import Job
 from ftjobs.server.app import THREADS
-from ftjobs.server.guard.health import Probe
+from ftjobs.server.health import Probe
 from tests.server.conftest import Serve, Served
 
 

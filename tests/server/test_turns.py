@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftjobs.server.chats import Turns
 from ftjobs.server.refusals import Refusal
+from ftjobs.server.turns import Turns
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
