@@ -92,7 +92,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     with (
         upkeep(desk.rooms),
-        telling(desk.backend, desk.database, desk.owners),
+        telling(desk.backend, desk.database, desk.rooms.owners),
         watched_over(desk.backend),
     ):
         yield

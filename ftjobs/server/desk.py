@@ -10,9 +10,7 @@ from ftjobs.backends.base import Backend
 from ftjobs.server.caller import THIS_MACHINE, Caller, Scope
 from ftjobs.server.database import Database
 from ftjobs.server.keys import Keys
-from ftjobs.server.once import Once
 from ftjobs.server.options import Options
-from ftjobs.server.owners import Owners
 from ftjobs.server.project import Project, Rooms
 from ftjobs.server.refusals import Refusal
 from ftjobs.server.sessions import Sessions
@@ -26,10 +24,9 @@ class Desk:
 
     def __init__(self, backend: Backend, options: Options, database: Database) -> None:
         self.backend, self.options, self.database = backend, options, database
-        self.keys, self.owners, self.once = Keys(database), Owners(database), Once(database)
-        self.rooms = Rooms(backend, options, database, self.owners, self.once)
+        self.rooms = Rooms(backend, options, database)
         self.metrics = self.rooms.metrics
-        self.sessions = Sessions(database)
+        self.keys, self.sessions = Keys(database), Sessions(database)
         self.turns = Turns(options.chats, options.chats_waiting)
 
     def caller(self, authorization: str, session: str = "") -> Caller:

@@ -25,9 +25,7 @@ from ftjobs.errors import BackendError, ConfigError, InvalidRequestError, NotFou
 from ftjobs.schema import ChatMessage, Job, JobSpec, Sampling
 from ftjobs.server.caller import Caller, Scope
 from ftjobs.server.database import Database
-from ftjobs.server.once import Once
 from ftjobs.server.options import Options
-from ftjobs.server.owners import Owners
 from ftjobs.server.project import Project, Rooms
 from ftjobs.server.refusals import Refusal
 from tests.server.wire.data import lines
@@ -43,8 +41,7 @@ class House:
         self.folder = folder
         self.backend = backend or FakeBackend(steps=2)
         self.database = Database(folder / "home")
-        owners, once = Owners(self.database), Once(self.database)
-        self.rooms = Rooms(self.backend, Options(**options), self.database, owners, once)
+        self.rooms = Rooms(self.backend, Options(**options), self.database)
 
     def project(self, name: str, scope: Scope = "train") -> Project:
         return Project(self.rooms, Caller(name, scope, "key"))

@@ -27,15 +27,13 @@ __all__ = ["Rooms", "View"]
 class Rooms:
     """What all projects of one server share."""
 
-    def __init__(
-        self, backend: Backend, options: Options, database: Database, owners: Owners, once: Once
-    ) -> None:
+    def __init__(self, backend: Backend, options: Options, database: Database) -> None:
         self.backend, self.options = backend, options
-        self.owners, self.once = owners, once
+        self.owners, self.once = Owners(database), Once(database)
         self.uploads = UploadTable(database)
         self.quota = Quota(
             options.quota_bytes,
-            lambda project: owners.size(project) + self.uploads.pending_bytes(project),
+            lambda project: self.owners.size(project) + self.uploads.pending_bytes(project),
         )
         self.spool = Spool(database.home)
         self.words = Words(options.models, database.home)

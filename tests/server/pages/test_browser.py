@@ -362,7 +362,7 @@ def test_somebody_signs_in_pauses_a_job_and_signs_out(
 ) -> None:
     job = make(4)
     key = running.desk.keys.create("team", "train")[1]
-    running.desk.owners.add("job", job.id, "team")
+    running.desk.rooms.owners.add("job", job.id, "team")
     window.visit(f"/jobs/{job.id}")
     assert window.page.evaluate("location.pathname") == "/login"
     window.page.type(key)

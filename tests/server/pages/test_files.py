@@ -164,7 +164,7 @@ def test_another_projects_file_is_not_there(
     running: Served, site: Site, backend: FakeBackend, tmp_path: Path
 ) -> None:
     file_id = upload(backend, tmp_path, as_json(many(2)), "report.json", "evals")
-    running.desk.owners.add("file", file_id, "team")
+    running.desk.rooms.owners.add("file", file_id, "team")
     for project, status in (("team", 200), ("others", 404)):
         with running.as_(project, "read") as client:
             headers = {"authorization": client.headers["authorization"]}

@@ -208,7 +208,7 @@ def test_a_form_of_another_site_does_nothing(site: Site, make: Make) -> None:
 
 def test_buttons_are_those_that_can_be_used(running: Served, site: Site, make: Make) -> None:
     job = make(5)
-    running.desk.owners.add("job", job.id, "team")
+    running.desk.rooms.owners.add("job", job.id, "team")
     forms = {"train": {"pause", "cancel"}, "read": set[str]()}
     for scope, verbs in forms.items():
         with running.as_("team", scope) as client:
@@ -219,7 +219,7 @@ def test_buttons_are_those_that_can_be_used(running: Served, site: Site, make: M
 
 def test_a_key_that_may_only_read_steers_nothing(running: Served, site: Site, make: Make) -> None:
     job = make(5)
-    running.desk.owners.add("job", job.id, "team")
+    running.desk.rooms.owners.add("job", job.id, "team")
     with running.as_("team", "read") as client:
         headers = {"authorization": client.headers["authorization"]}
     token = re.findall(r'name="token" value="(\w+)"', site.get("/login").text)[0]
@@ -230,7 +230,7 @@ def test_a_key_that_may_only_read_steers_nothing(running: Served, site: Site, ma
 
 def test_another_projects_job_is_not_there(running: Served, site: Site, make: Make) -> None:
     job = make(5)
-    running.desk.owners.add("job", job.id, "team")
+    running.desk.rooms.owners.add("job", job.id, "team")
     for project, status in (("team", 200), ("others", 404)):
         with running.as_(project) as client:
             headers = {"authorization": client.headers["authorization"]}

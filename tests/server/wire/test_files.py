@@ -292,7 +292,7 @@ def test_a_file_that_is_sent_again_while_it_expires_stays(
     place = Settings(home=tmp_path / "store", cache=tmp_path / "cache")
     with serve(LocalBackend(place)) as served:
         file_id = sent(served.http, purpose="batch")
-        owners, later = served.desk.owners, time.time() + 31 * 24 * 3600
+        owners, later = served.desk.rooms.owners, time.time() + 31 * 24 * 3600
         monkeypatch.setattr(time, "time", lambda: later)
         expired = owners.expired()
         assert sent(served.http, purpose="batch") == file_id

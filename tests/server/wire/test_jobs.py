@@ -295,7 +295,7 @@ def _full(monkeypatch: pytest.MonkeyPatch, served: Served, method: str) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise StoreError("/somewhere: the disk is full")
 
-    monkeypatch.setattr(served.desk.owners, method, full)
+    monkeypatch.setattr(served.desk.rooms.owners, method, full)
 
 
 def test_a_job_that_was_not_noted_is_not_made_again(
@@ -314,7 +314,7 @@ def test_a_job_that_was_not_noted_is_not_made_again(
     assert len(list(served.desk.backend.jobs())) == 2
     recover(served.desk.rooms)
     assert len(served.http.get(JOBS).json()["data"]) == 2
-    owned = served.desk.owners.of("job", "")
+    owned = served.desk.rooms.owners.of("job", "")
     assert len(owned) == 2
 
 

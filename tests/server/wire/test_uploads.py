@@ -141,7 +141,7 @@ def test_an_upload_whose_cancelling_nobody_was_told_of_is_cancelled(
 
     upload_id = began(served.http, 3)
     with monkeypatch.context() as disk:
-        disk.setattr(served.desk.once, "_end", full)
+        disk.setattr(served.desk.rooms.once, "_end", full)
         assert cancel(upload_id).status_code == 503
     again = cancel(upload_id)
     assert (again.status_code, again.json()["status"]) == (200, "cancelled")
@@ -246,7 +246,7 @@ def test_an_upload_becomes_a_file_of_its_own_project_whoever_completes_it(served
     part = add(boss, upload_id, b"abc").json()["id"]
     done = complete(boss, upload_id, [part]).json()
     assert one.get(f"/files/{done['file']['id']}/content").content == b"abc"
-    assert served.desk.owners.projects("file", done["file"]["id"]) == ["one"]
+    assert served.desk.rooms.owners.projects("file", done["file"]["id"]) == ["one"]
     assert complete(one, upload_id, [part]).json() == done
 
 
