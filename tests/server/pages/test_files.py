@@ -139,7 +139,10 @@ def test_a_comparison_that_was_uploaded_is_shown(
 ) -> None:
     result = comparison()
     file_id = upload(backend, tmp_path, as_json(result), "report.json", "evals")
-    assert file_id in site.get("/comparisons").text
+    assert f'href="/files/{file_id}/report"' in site.get("/comparisons").text
+    assert f'href="/files/{file_id}"' in site.get("/files").text
+    current = 'href="/comparisons" aria-current="true"'
+    assert current in site.get(f"/files/{file_id}/report").text
     assert "Show the comparison" in site.words(f"/files/{file_id}")
     page = site.get(f"/files/{file_id}/comparison.html").text
     assert "? Inconclusive" in page
