@@ -83,7 +83,7 @@ def served(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Des
     def serve(*args: str) -> tuple[Desk, Result]:
         desks: list[Desk] = []
 
-        def listen(desk: Desk, *, started: Callable[[str], None]) -> None:
+        def listen(desk: Desk, *, started: Callable[[str], None], **_: object) -> None:
             desks.append(desk)
             started("http://127.0.0.1:1")
 

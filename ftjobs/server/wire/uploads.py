@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ftjobs.server.desk import Trains
 from ftjobs.server.guard.body import PART_BYTES
+from ftjobs.server.refusals import Refusal
 from ftjobs.server.wire.forms import Form, received
 from ftjobs.server.wire.nouns import (
     ExpiresAfter,
@@ -97,6 +98,13 @@ def add_part(
     idempotency_key: Key = None,
 ) -> WirePart:
     """Add a part; parts may come in any order, and several at once."""
+    for name in form.fields:
+        raise Refusal(
+            400,
+            f"{name[:100]}: no such argument",
+            param=name[:100],
+            code="unrecognized_request_argument",
+        )
 
     def act() -> dict[str, Any]:
         part_id = project.add_part(upload_id, form.path)

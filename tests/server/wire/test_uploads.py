@@ -240,6 +240,18 @@ def test_a_part_sent_twice_under_one_key_is_one(served: Served) -> None:
     nothing_left(served, parts=1)
 
 
+def test_a_part_has_no_other_field(served: Served) -> None:
+    upload_id = began(served.http, 3)
+    place = f"/uploads/{upload_id}/parts"
+    for name in ("purpose", "\x8fÖ"):
+        refused = served.http.post(place, files={"data": b"abc"}, data={name: "1"})
+        assert (refused.status_code, error(refused)["code"]) == (
+            400,
+            "unrecognized_request_argument",
+        )
+    nothing_left(served)
+
+
 def test_an_upload_becomes_a_file_of_its_own_project_whoever_completes_it(served: Served) -> None:
     one, boss = served.as_("one"), served.as_("boss", "admin")
     upload_id = began(one, 3)
