@@ -150,10 +150,13 @@ def local(folder: Path) -> Iterator[Subject]:
     settings = Settings(home=folder / "home", cache=folder / "cache")
     backend, model = LocalBackend(settings), tiny.save_model(folder / "tiny")
     dataset = write_dataset(folder / "train.jsonl")
-    try:
-        yield Subject(backend, lambda: time.sleep(0.05), dataset, str(model), patience=2000)
-    finally:
-        stop_worker(backend)
+    with pytest.MonkeyPatch.context() as patch:
+        # On a busy machine a worker starts anew to wait otherwise, and its job is queued again.
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            yield Subject(backend, lambda: time.sleep(0.05), dataset, str(model), patience=2000)
+        finally:
+            stop_worker(backend)
 
 
 @contextmanager
