@@ -7,6 +7,7 @@ has asked how large they may be.  (RFC 7578)
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from ftjobs.server.refusals import Refusal
 from ftjobs.server.spool import disk
 
 __all__ = ["Form", "received"]
+
+# Its warnings are about what clients send, a line each, and never end.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 BLOCK = 1 << 20
 """Bytes that are collected before they are written."""
