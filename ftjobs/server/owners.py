@@ -103,10 +103,6 @@ class Owners:
         sql = "SELECT project FROM owners WHERE kind=? AND id=? ORDER BY seq"
         return [project for (project,) in self._database.rows(sql, kind, id_)]
 
-    def others(self, kind: Kind, id_: str, project: str) -> bool:
-        """Whether it is another project's too."""
-        return any(each != project for each in self.projects(kind, id_))
-
     def size(self, project: str) -> int:
         """Bytes of a project's files."""
         sql = "SELECT coalesce(sum(bytes), 0) FROM owners WHERE kind='file' AND project=?"

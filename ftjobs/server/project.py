@@ -15,11 +15,12 @@ taken for a base model in the moment in which the service lists it and its job d
 
 from __future__ import annotations
 
+from ftjobs.server.projects.jobs import Verb
 from ftjobs.server.projects.models import Models
 from ftjobs.server.projects.uploads import Uploads
 from ftjobs.server.projects.view import Rooms
 
-__all__ = ["Project", "Rooms"]
+__all__ = ["Project", "Rooms", "Verb"]
 
 
 class Project(Uploads, Models):

@@ -32,11 +32,10 @@ def test_a_file_may_have_two_owners(owners: Owners) -> None:
     owners.add("file", "f", "two", size=10)
     owners.add("job", "f", "three")
     assert owners.projects("file", "f") == ["one", "two"]
-    assert owners.others("file", "f", "one")
     assert (owners.size("one"), owners.size("three")) == (10, 0)
     owners.drop("file", "f", "one")
     assert not owners.has("file", "f", "one")
-    assert not owners.others("file", "f", "two")
+    assert owners.projects("file", "f") == ["two"]
     owners.drop("file", "f")
     assert owners.projects("file", "f") == []
     assert owners.projects("job", "f") == ["three"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import dropwhile, islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -20,7 +20,7 @@ from ftjobs.schema import Event, Job
 from ftjobs.server.desk import Reads, Trains
 from ftjobs.server.pages import views
 from ftjobs.server.pages.room import OursOnly, Room, RoomOf, show
-from ftjobs.server.project import Project
+from ftjobs.server.project import Project, Verb
 
 router = APIRouter()
 
@@ -157,7 +157,6 @@ def list_events(request: Request, project: Reads, job_id: str, start: Word = "")
 
 
 @router.post("/jobs/{job_id}/{verb}", dependencies=[OursOnly])
-def steer(project: Trains, job_id: str, verb: Literal["cancel", "pause", "resume"]) -> Response:
+def steer(project: Trains, job_id: str, verb: Verb) -> Response:
     """Cancel, pause or resume a job, and show it."""
-    act = {"cancel": project.cancel, "pause": project.pause, "resume": project.resume}[verb]
-    return RedirectResponse(f"/jobs/{act(job_id).id}", 303)
+    return RedirectResponse(f"/jobs/{project.steer(job_id, verb).id}", 303)

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
 from ftjobs.backends.base import Rewinds
 from ftjobs.errors import (
@@ -27,7 +27,10 @@ from ftjobs.server.projects.files import Files
 from ftjobs.server.projects.view import no_job
 from ftjobs.server.refusals import Refusal
 
-__all__ = ["CREATE", "Jobs"]
+__all__ = ["CREATE", "Jobs", "Verb"]
+
+Verb = Literal["cancel", "pause", "resume"]
+"""What can be done to a job that was created."""
 
 CREATE = "jobs.create"
 """The action of a request that creates a job."""
@@ -257,6 +260,11 @@ class Jobs(Files):
         with self._job(job_id):
             self._require_pause()
             return self._seen(self.backend.resume(job_id))
+
+    def steer(self, job_id: str, verb: Verb) -> Job:
+        """`cancel`, `pause` or `resume`, by its name."""
+        act = {"cancel": self.cancel, "pause": self.pause, "resume": self.resume}[verb]
+        return act(job_id)
 
     def jobs(self, *, metadata: Mapping[str, str] | None = None) -> Iterator[Job]:
         """Jobs, newest first."""

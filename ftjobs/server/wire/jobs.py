@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ftjobs.integrations import Integration, checked
 from ftjobs.schema import Hyperparameters, Job, JobSpec
 from ftjobs.server.desk import Reads, Trains
-from ftjobs.server.project import Project
+from ftjobs.server.project import Project, Verb
 from ftjobs.server.refusals import Refusal
 from ftjobs.server.wire.nouns import (
     Key,
@@ -199,12 +199,9 @@ def resume_job(job_id: str, project: Trains, idempotency_key: Key = None) -> Wir
     return _steered(project, "resume", job_id, idempotency_key)
 
 
-def _steered(
-    project: Project, verb: Literal["cancel", "pause", "resume"], job_id: str, key: str | None
-) -> WireJob:
-    steer = {"cancel": project.cancel, "pause": project.pause, "resume": project.resume}[verb]
+def _steered(project: Project, verb: Verb, job_id: str, key: str | None) -> WireJob:
     answer = project.once(
-        key, f"jobs.{verb}", job_id, lambda: steer(job_id).model_dump(mode="json")
+        key, f"jobs.{verb}", job_id, lambda: project.steer(job_id, verb).model_dump(mode="json")
     )
     return wire_job(Job.model_validate(answer))
 
